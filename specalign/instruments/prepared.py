@@ -1,0 +1,223 @@
+"""Spectra of one instrument on one grid, as arrays that encoders take."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable, vstack
+
+from specalign.exceptions import GridMismatchError, SpectrumError
+
+__all__ = ["InstrumentRecord", "PreparedSpectra", "empty_rejected", "grid_digest"]
+
+
+def grid_digest(spectral_axis):
+    """SHA-256 of a grid, rounded to 1e-9 relative, so that two computations of one grid agree.
+
+    Parameters
+    ----------
+    spectral_axis : `~astropy.units.Quantity` (P,)
+        Lengths are compared in Angstrom, whatever their unit.
+    """
+    axis = u.Quantity(spectral_axis)
+    unit = u.AA if axis.unit.is_equivalent(u.AA) else axis.unit
+    text = " ".join(f"{value:.9e}" for value in axis.to_value(unit)) + f" {unit}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def empty_rejected():
+    """The table of rejected rows, without any."""
+    return QTable(names=("spectrum_id", "object_id", "reason"), dtype=("U64", "U64", "U200"))
+
+
+@dataclass(frozen=True)
+class InstrumentRecord:
+    """Which instrument, with which options, grid and mask rules, made an array.
+
+    Parameters
+    ----------
+    name : str
+    options : dict
+        JSON-like options of `specalign.get_instrument`.
+    grid_digest : str
+    mask_version : str
+    """
+
+    name: str
+    options: dict
+    grid_digest: str
+    mask_version: str
+
+
+@dataclass
+class PreparedSpectra:
+    """Spectra of one instrument on its grid: rest-frame vacuum wavelengths, normalised, masked.
+
+    Bad pixels have ``mask`` True, ``ivar`` exactly 0 and a finite ``flux``.  Rows that could not be prepared are
+    in ``rejected`` with their reason, so that rows in = rows out + rejected.
+
+    Parameters
+    ----------
+    flux, ivar : (N, P) float32
+        In units of ``norm`` (and its inverse square).
+    mask : (N, P) bool
+        True = bad.
+    quality : (N, P) uint32
+        Bits named by ``quality_bits``; ``mask`` follows from them by the instrument's versioned rule.
+    norm : (N, P) or (N, 1) float32
+        What the flux was divided by, in ``flux_unit``.
+    object_id, spectrum_id : (N,) str
+        The star, and the row (unique).
+    spectral_axis : `~astropy.units.Quantity` (P,)
+        Vacuum wavelength in Angstrom, or a number for coefficients.
+    lsf_sigma : `~astropy.units.Quantity` (P,) or (N, P), or None
+        Standard deviation of the line-spread function.
+    catalog : `~astropy.table.QTable`
+        A row a spectrum: snr, radial_velocity, velocity_applied, velocity_source, frame, product, path, ...
+    instrument : InstrumentRecord
+    quality_bits : dict of str to int
+    flux_unit : `~astropy.units.Unit`
+    axis_kind : {"wavelength", "coefficient", "time"}
+    covariance_factor : tuple of (N, K) and (K, P) float32, or None
+        The correlated part of the noise is ``basis.T @ diag(scale[i] ** 2) @ basis``.
+    rejected : `~astropy.table.QTable`
+        spectrum_id, object_id, reason.
+    """
+
+    flux: np.ndarray
+    ivar: np.ndarray
+    mask: np.ndarray
+    quality: np.ndarray
+    norm: np.ndarray
+    object_id: np.ndarray
+    spectrum_id: np.ndarray
+    spectral_axis: u.Quantity
+    instrument: InstrumentRecord
+    catalog: QTable
+    quality_bits: dict
+    lsf_sigma: u.Quantity | None = None
+    flux_unit: u.UnitBase = u.dimensionless_unscaled
+    axis_kind: str = "wavelength"
+    covariance_factor: tuple | None = None
+    rejected: QTable = field(default_factory=empty_rejected)
+
+    _ROWS = ("flux", "ivar", "mask", "quality", "norm", "object_id", "spectrum_id")
+
+    def __post_init__(self):
+        for name in ("flux", "ivar"):
+            setattr(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float32))
+        self.norm = np.asarray(self.norm, dtype=np.float32)
+        self.object_id = np.asarray(self.object_id, dtype=str)
+        self.spectrum_id = np.asarray(self.spectrum_id, dtype=str)
+        self._check_shapes()
+        self._check_identity()
+
+    def _check_shapes(self):
+        n, p = self.flux.shape
+        expected = {"ivar": (n, p), "mask": (n, p), "quality": (n, p), "object_id": (n,), "spectrum_id": (n,)}
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise SpectrumError(f"{name}: expected shape {shape}, got {getattr(self, name).shape}")
+        if self.norm.shape not in ((n, p), (n, 1)):
+            raise SpectrumError(f"norm: expected shape {(n, p)} or {(n, 1)}, got {self.norm.shape}")
+        if len(self.spectral_axis) != p or len(self.catalog) != n:
+            raise SpectrumError(
+                f"expected {p} wavelengths and {n} catalogue rows, got {len(self.spectral_axis)}, {len(self.catalog)}"
+            )
+
+    def _check_identity(self):
+        names, counts = np.unique(self.spectrum_id, return_counts=True)
+        if (counts > 1).any():
+            raise SpectrumError(
+                f"spectrum_id must be unique, but {names[counts > 1][0]!r} is repeated; "
+                f"several visits of a star share object_id, not spectrum_id"
+            )
+
+    def __len__(self):
+        return len(self.flux)
+
+    def __repr__(self):
+        good = 1 - self.mask.mean() if self.mask.size else 0.0
+        return (
+            f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {len(np.unique(self.object_id))} objects, "
+            f"{self.flux.shape[1]} pixels, {100 * good:.1f} % good, {len(self.rejected)} rejected>"
+        )
+
+    @property
+    def snr(self):
+        """Signal to noise a pixel (N,) float32: the median over good pixels; 0 where there are none."""
+        ratio = np.where(self.mask, np.nan, np.abs(self.flux) * np.sqrt(self.ivar))
+        empty = self.mask.all(axis=1)
+        ratio[empty] = 0
+        return np.nanmedian(ratio, axis=1).astype(np.float32) if ratio.size else np.zeros(len(self), np.float32)
+
+    @property
+    def good_fraction(self):
+        """Share of good pixels (N,) float32."""
+        return (1 - self.mask.mean(axis=1)).astype(np.float32)
+
+    def __getitem__(self, rows):
+        """Some rows, by slice, boolean mask, index array or one integer (which gives one row)."""
+        if isinstance(rows, (int, np.integer)):
+            rows = [range(len(self))[rows]]
+        changes = {name: getattr(self, name)[rows] for name in self._ROWS}
+        changes["catalog"] = self.catalog[rows]
+        if self.lsf_sigma is not None and self.lsf_sigma.ndim == 2:
+            changes["lsf_sigma"] = self.lsf_sigma[rows]
+        if self.covariance_factor is not None:
+            changes["covariance_factor"] = (self.covariance_factor[0][rows], self.covariance_factor[1])
+        return dataclasses.replace(self, rejected=empty_rejected(), **changes)
+
+    @classmethod
+    def concatenate(cls, parts):
+        """Join prepared spectra of one instrument, options and grid; rejected rows are joined too.
+
+        Raises
+        ------
+        GridMismatchError
+            The parts come from different instruments, options, grids or mask rules.
+        SpectrumError
+            The parts mix frames, or one spectrum_id occurs twice.
+        """
+        parts = list(parts)
+        if not parts:
+            raise SpectrumError("expected at least one PreparedSpectra to concatenate, got none")
+        for part in parts[1:]:
+            parts[0].check_same_grid(part)
+        changes = {name: np.concatenate([getattr(p, name) for p in _same_norm(parts)]) for name in cls._ROWS}
+        changes["catalog"] = vstack([p.catalog for p in parts], metadata_conflicts="silent")
+        changes["rejected"] = vstack([p.rejected for p in parts], metadata_conflicts="silent")
+        if parts[0].lsf_sigma is not None and parts[0].lsf_sigma.ndim == 2:
+            changes["lsf_sigma"] = np.concatenate([p.lsf_sigma for p in parts])
+        changes["covariance_factor"] = _join_covariance(parts)
+        return dataclasses.replace(parts[0], **changes)
+
+    def check_same_grid(self, other):
+        """Raise `GridMismatchError` unless the other spectra were prepared in the same way, in the same frame."""
+        mine, theirs = self.instrument, other.instrument
+        if mine != theirs:
+            raise GridMismatchError(
+                f"spectra of {mine.name} with grid {mine.grid_digest[:12]}, mask rules {mine.mask_version} and options "
+                f"{mine.options} cannot be joined with {theirs.name}, grid {theirs.grid_digest[:12]}, mask rules "
+                f"{theirs.mask_version}, options {theirs.options}; prepare both in the same way"
+            )
+        frames = {str(f) for part in (self, other) if "frame" in part.catalog.colnames for f in part.catalog["frame"]}
+        if len(frames) > 1:
+            raise SpectrumError(f"expected one frame, got {' and '.join(sorted(frames))}; prepare them separately")
+
+
+def _same_norm(parts):
+    if len({p.norm.shape[1:] for p in parts}) == 1:
+        return parts
+    return [dataclasses.replace(p, norm=np.broadcast_to(p.norm, p.flux.shape).copy()) for p in parts]
+
+
+def _join_covariance(parts):
+    if any(p.covariance_factor is None for p in parts):
+        return None
+    basis = parts[0].covariance_factor[1]
+    if any(not np.array_equal(p.covariance_factor[1], basis) for p in parts):
+        raise GridMismatchError("the parts have different bases of correlated noise; prepare them in the same way")
+    return np.concatenate([p.covariance_factor[0] for p in parts]), basis
