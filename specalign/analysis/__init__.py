@@ -1,0 +1,25 @@
+"""What embeddings are for: look-alikes, labels, metrics and the baselines that they must beat.
+
+Everything here works on an `~specalign.EmbeddingTable`, whoever made it.  The names are imported when first used.
+"""
+
+import importlib
+
+_MODULES = ("baselines", "labels", "metrics", "search")
+_PUBLIC = {"FluxLabelModel": "baselines", "LabelModel": "labels"}
+
+__all__ = [*sorted(_PUBLIC), *_MODULES]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,89 @@
+"""Label columns as plain float arrays, and back, without losing their units."""
+
+import astropy.units as u
+import numpy as np
+from astropy.units.function import FunctionUnitBase
+
+from specalign.exceptions import LabelError
+
+__all__ = ["column_values", "difference_unit", "label_names", "with_unit"]
+
+#: Columns that catalogues carry beside labels.
+NOT_LABELS = frozenset(
+    "object_id spectrum_id ra dec snr radial_velocity velocity_applied parallax distance flag flags epoch mjd".split()
+)
+
+
+def label_names(table):
+    """Names of the label columns of a table, in their order.
+
+    A label is a column of floating-point numbers with a unit that is neither an error (``*_err``), a bound nor one of
+    the positions, velocities and the like that catalogues carry beside labels.
+
+    Raises
+    ------
+    LabelError
+        teff, logg or an abundance has no unit.
+    """
+    return [name for name in table.colnames if _is_label(table, name)]
+
+
+def _is_label(table, name):
+    column = table[name]
+    if name in NOT_LABELS or name.endswith(("_err", "_flag")) or getattr(column, "ndim", 2) != 1:
+        return False
+    if column.dtype.kind != "f":
+        return False
+    if getattr(column, "unit", None) is None:
+        if name in ("teff", "logg") or name.endswith(("_fe", "_h", "_m")):
+            raise LabelError(
+                f"{name}: expected a unit, such as K, dex(cm / s2) or dex, got none; set table[{name!r}].unit"
+            )
+        return False
+    return True
+
+
+def column_values(table, name, unit=None):
+    """One label as (values (N,) float64 with NaN where masked, its unit, the unit of a difference of two).
+
+    Parameters
+    ----------
+    table : `~astropy.table.QTable` or `~astropy.table.Table`
+    name : str
+    unit : `~astropy.units.Unit`, optional
+        Convert to it.
+
+    Raises
+    ------
+    LabelError
+        The column is not there, has no unit, or cannot be converted.
+    """
+    if name not in table.colnames:
+        raise LabelError(f"label {name!r} is not in the table, which has {', '.join(table.colnames)}")
+    column = table[name]
+    own = getattr(column, "unit", None)
+    if own is None:
+        raise LabelError(f"{name}: expected a unit, got none; set table[{name!r}].unit")
+    values = np.array(getattr(column, "value", column), dtype=float)
+    values[np.asarray(getattr(column, "mask", np.zeros(len(values), dtype=bool)))] = np.nan
+    if unit is not None and own != unit:
+        values = _converted(name, values, own, unit)
+        own = unit
+    return values, own, difference_unit(own)
+
+
+def _converted(name, values, own, unit):
+    try:
+        return with_unit(values, own).to_value(unit)
+    except (u.UnitConversionError, u.UnitTypeError) as error:
+        raise LabelError(f"{name}: expected {unit}, got {own}, which cannot be converted") from error
+
+
+def with_unit(values, unit):
+    """Values as a Quantity, or as the logarithmic quantity that a unit such as dex(cm / s2) needs."""
+    return u.Quantity(values, unit, subok=True)
+
+
+def difference_unit(unit):
+    """Unit of the difference of two values: dex for a logarithmic unit, else the unit itself."""
+    return unit.function_unit if isinstance(unit, FunctionUnitBase) else unit

@@ -1,0 +1,235 @@
+"""How well stars are found again, and how well labels are recovered."""
+
+import astropy.units as u
+import numpy as np
+import torch
+from astropy.table import QTable
+
+from specalign import ops
+from specalign.analysis.columns import column_values, label_names
+from specalign.exceptions import LabelError, MatchError
+
+__all__ = ["compare", "labels", "rank_summary", "retrieval"]
+
+
+def retrieval(query_table, gallery_table, ks=(1, 5, 10)):
+    """How often, and at which rank, a star is found again in another table.
+
+    A hit is any row of the same object_id, and the best of them counts.  A row that is in both tables finds itself.
+
+    Parameters
+    ----------
+    query_table, gallery_table : `~specalign.EmbeddingTable`
+        Of one space.
+    ks : tuple of int
+
+    Returns
+    -------
+    figures : dict
+        ``recall@k`` for each k, ``mrr`` (mean of 1 / rank), ``median_rank``, all over the queries whose star is in the
+        gallery; ``n_queries`` and ``n_gallery`` (rows), ``n_unmatched`` (queries whose star is not there), and
+        ``chance_recall@1``, the expectation of recall@1 for a random order.
+
+    Raises
+    ------
+    GridMismatchError
+        The tables come from two aligners.
+    MatchError
+        No query has its star in the gallery.
+
+    Examples
+    --------
+    >>> from specalign import EmbeddingTable, metrics
+    >>> gallery = EmbeddingTable([[1, 0], [0, 1]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 50], [1, 1])
+    >>> query = EmbeddingTable([[0.6, 0.8]], ["b"], ["b-2"], "nirspec", [50], [1])
+    >>> metrics.retrieval(query, gallery)["recall@1"]
+    1.0
+    """
+    query_table.check_same_space(gallery_table)
+    slots = match_slots(query_table.object_id, gallery_table.object_id)
+    queries, gallery = torch.tensor(query_table.vectors), torch.tensor(gallery_table.vectors)
+    rank = np.zeros(len(query_table), dtype=np.int64)
+    for match in slots.T:
+        rows = np.flatnonzero(match >= 0)
+        found = ops.match_rank(queries[rows], gallery, torch.tensor(match[rows])).numpy()
+        rank[rows] = np.where(rank[rows] == 0, found, np.minimum(rank[rows], found))
+    return rank_summary(rank, len(gallery_table), (slots >= 0).sum(axis=1), ks)
+
+
+def match_slots(query_id, gallery_id):
+    """Rows of the gallery with the object of each query: (Q, V) int64, filled up with -1.
+
+    V is the largest number of rows that one object has.
+    """
+    order = np.argsort(gallery_id, kind="stable")
+    first = np.searchsorted(gallery_id[order], query_id, side="left")
+    count = np.searchsorted(gallery_id[order], query_id, side="right") - first
+    if not count.any():
+        raise MatchError(
+            f"none of the {len(query_id)} queries has its object among the {len(gallery_id)} rows of the gallery; "
+            f"the first queries are {list(map(str, query_id[:5]))}, the gallery begins with "
+            f"{list(map(str, gallery_id[:5]))}"
+        )
+    slot = np.arange(count.max())
+    there = slot < count[:, None]
+    return np.where(there, order[np.where(there, first[:, None] + slot, 0)], -1)
+
+
+def rank_summary(rank, n_gallery, n_positive, ks=(1, 5, 10)):
+    """The figures of `retrieval` from ranks, so that a baseline gives the same ones.
+
+    Parameters
+    ----------
+    rank : (Q,) int
+        From 1; 0 where the gallery has no row of the object.
+    n_gallery : int
+    n_positive : (Q,) int
+        Rows of the gallery with the object of each query.
+    ks : tuple of int
+    """
+    rank, n_positive = np.asarray(rank), np.asarray(n_positive)
+    matched = rank > 0
+    hits = rank[matched]
+    figures = {f"recall@{k}": float((hits <= k).mean()) for k in ks}
+    return figures | {
+        "mrr": float((1 / hits).mean()),
+        "median_rank": float(np.median(hits)),
+        "n_queries": len(rank),
+        "n_gallery": int(n_gallery),
+        "n_unmatched": int((~matched).sum()),
+        "chance_recall@1": float(n_positive[matched].mean() / n_gallery),
+    }
+
+
+def compare(results):
+    """Several results of `retrieval`, or of the baselines, as one table with a row a method.
+
+    Parameters
+    ----------
+    results : dict of str to dict
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+    """
+    names = list(dict.fromkeys(key for figures in results.values() for key in figures))
+    table = QTable({"method": np.array(list(results), dtype=str)})
+    for name in names:
+        table[name] = [figures.get(name, np.nan) for figures in results.values()]
+    return table
+
+
+def labels(predicted, true, bound=None):
+    """How far predicted labels are from true ones.
+
+    Parameters
+    ----------
+    predicted : `~astropy.table.QTable`
+        object_id and labels with units, a row a spectrum, as `~specalign.LabelModel` gives them.
+    true : `~astropy.table.QTable`
+        object_id (once each) and labels with units; NaN and masked values are left out.
+    bound : `~astropy.table.QTable` or dict of str to `~astropy.units.Quantity`, optional
+        Standard deviations that no unbiased estimator beats: a table with object_id and a column a label, or one
+        number a label.
+
+    Returns
+    -------
+    figures : `~astropy.table.QTable`
+        A row a label: label, unit (of rmse, bias, mad and bound), n, n_missing (predictions without a true value),
+        rmse, bias (mean of predicted - true), mad (median absolute deviation from the median, not scaled), r2,
+        bound (root mean square over the same rows), ratio (rmse / bound); NaN where no bound is given.
+
+    Raises
+    ------
+    LabelError
+        The label systems or units differ, a unit is missing, or there is no common label.
+    MatchError
+        An object occurs twice among the true labels, or none of the predicted ones is there.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign import metrics
+    >>> true = QTable({"object_id": ["a", "b", "c"], "teff": [4500, 5000, 5500] * u.K})
+    >>> predicted = QTable({"object_id": ["c", "b", "a"], "teff": [5530, 5000, 4500] * u.K})
+    >>> print(metrics.labels(predicted, true)["label", "unit", "n", "bias"])
+    label unit  n  bias
+    ----- ---- --- ----
+     teff    K   3 10.0
+    """
+    _check_systems(predicted, true)
+    rows = match_rows(predicted["object_id"], true["object_id"])
+    names = [name for name in label_names(true) if name in predicted.colnames]
+    if not names:
+        raise LabelError(f"no common label: predicted {label_names(predicted)}, true {label_names(true)}")
+    return QTable(rows=[_label_row(name, predicted, true, rows, bound) for name in names], names=_LABEL_COLUMNS)
+
+
+_LABEL_COLUMNS = ("label", "unit", "n", "n_missing", "rmse", "bias", "mad", "r2", "bound", "ratio")
+
+
+def match_rows(object_id, catalog_id):
+    """Row of a catalogue with unique object_id for each object: (N,) int64, -1 where it is not there.
+
+    Raises
+    ------
+    MatchError
+        An object occurs twice in the catalogue, or nothing is in common.
+    """
+    object_id, catalog_id = np.asarray(object_id, dtype=str), np.asarray(catalog_id, dtype=str)
+    names, first, counts = np.unique(catalog_id, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        raise MatchError(
+            f"object_id {str(names[counts > 1][0])!r} occurs {counts.max()} times in the label table; "
+            f"give one row an object"
+        )
+    place = np.searchsorted(names, object_id)
+    found = np.zeros(len(object_id), dtype=bool) if not len(names) else names[place % len(names)] == object_id
+    if not found.any():
+        raise MatchError(
+            f"none of the {len(object_id)} spectra has its object among the {len(catalog_id)} labelled ones; "
+            f"the first are {list(map(str, object_id[:5]))} and {list(map(str, catalog_id[:5]))}"
+        )
+    return np.where(found, first[place % len(names)], -1)
+
+
+def _check_systems(predicted, true):
+    systems = [table.meta.get("label_system") for table in (predicted, true)]
+    if None not in systems and systems[0] != systems[1]:
+        raise LabelError(
+            f"labels of the system {systems[0]!r} cannot be compared with those of {systems[1]!r}; "
+            f"convert one of them and set meta['label_system']"
+        )
+
+
+def _label_row(name, predicted, true, rows, bound):
+    truth, unit, error_unit = column_values(true, name)
+    values = column_values(predicted, name, unit)[0]
+    truth = np.where(rows >= 0, truth[rows], np.nan)
+    used = np.isfinite(values) & np.isfinite(truth)
+    limit = _bound(name, bound, predicted["object_id"], used, error_unit)
+    figures = _errors(values[used], truth[used])
+    ratio = figures[0] / limit
+    return (name, error_unit.to_string(), int(used.sum()), int((~used).sum()), *figures, limit, ratio)
+
+
+def _errors(values, truth):
+    if not len(values):
+        return (np.nan,) * 4
+    difference = values - truth
+    spread = ((truth - truth.mean()) ** 2).sum()
+    r2 = 1 - (difference**2).sum() / spread if spread > 0 else np.nan
+    mad = np.median(np.abs(difference - np.median(difference)))
+    return tuple(map(float, (np.sqrt((difference**2).mean()), difference.mean(), mad, r2)))
+
+
+def _bound(name, bound, object_id, used, unit):
+    if bound is None or name not in (bound.colnames if hasattr(bound, "colnames") else bound):
+        return np.nan
+    if hasattr(bound, "colnames"):
+        rows = match_rows(object_id, bound["object_id"])
+        values = np.where(rows >= 0, column_values(bound, name, unit)[0][rows], np.nan)
+    else:
+        values = np.broadcast_to(u.Quantity(bound[name]).to_value(unit), used.shape)
+    return float(np.sqrt(np.nanmean(values[used] ** 2))) if np.isfinite(values[used]).any() else np.nan

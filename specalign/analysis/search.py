@@ -1,0 +1,132 @@
+"""Nearest neighbours in a shared space, exact or approximate."""
+
+import logging
+
+import numpy as np
+import torch
+from astropy.table import QTable
+
+from specalign import ops
+from specalign.exceptions import SpectrumError
+
+__all__ = ["METHODS", "search"]
+
+#: Exact search is the better choice below about a million rows.
+METHODS = ("exact", "pynndescent")
+
+#: Queries on which the recall of an approximate search is measured.
+RECALL_SAMPLE = 200
+
+log = logging.getLogger(__name__)
+
+
+def search(gallery, queries, k=10, method="exact", *, seed=0):
+    """Find the rows of a gallery that are nearest to each query, by cosine similarity.
+
+    A row that is in both tables is its own nearest neighbour; nothing is left out.
+
+    Parameters
+    ----------
+    gallery, queries : `~specalign.EmbeddingTable`
+        Of one space, with N and Q rows.
+    k : int
+        Neighbours a query; where the gallery has fewer rows, all of them, and ``meta["k"]`` says how many.
+    method : {"exact", "pynndescent"}
+        pynndescent is approximate and compiles itself for some ten seconds when it is first used.  Its recall depends
+        on the data (it is bad where vectors fill many dimensions evenly), so it is measured against exact search
+        on up to 200 queries and reported in ``meta["recall"]``.
+    seed : int
+        For pynndescent and the sample of its recall.
+
+    Returns
+    -------
+    neighbours : `~astropy.table.QTable`
+        Q * k rows, those of a query together, best first: object_id and spectrum_id of the query,
+        neighbour_object_id, neighbour_spectrum_id, neighbour_instrument, neighbour_row (in the gallery),
+        rank (from 1) and similarity (-1 to 1).  Ties go to the lowest row of the gallery.
+
+    Raises
+    ------
+    GridMismatchError
+        The tables come from two aligners.
+    SpectrumError
+        The gallery is empty.
+    ValueError
+        k is not positive, or the method is unknown.
+
+    Examples
+    --------
+    >>> from specalign import EmbeddingTable
+    >>> gallery = EmbeddingTable([[1, 0], [0, 1]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 50], [1, 1])
+    >>> query = EmbeddingTable([[0.6, 0.8]], ["b"], ["b-2"], "nirspec", [50], [1])
+    >>> print(gallery.search(query, k=2)["neighbour_spectrum_id", "rank", "similarity"])
+    neighbour_spectrum_id rank similarity
+    --------------------- ---- ----------
+                      b-1    1        0.8
+                      a-1    2        0.6
+    """
+    gallery.check_same_space(queries)
+    _check(gallery, k, method)
+    k = min(k, len(gallery))
+    meta = {"k": k, "method": method, "space": gallery.space, "n_gallery": len(gallery)}
+    if method == "exact":
+        similarity, rows = _exact(queries.vectors, gallery.vectors, k)
+    else:
+        similarity, rows = _approximate(queries.vectors, gallery.vectors, k, seed)
+        meta |= {"seed": seed, "recall": _recall(queries.vectors, gallery.vectors, rows, seed)}
+    return _table(gallery, queries, similarity, rows, meta)
+
+
+def _check(gallery, k, method):
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    if k < 1:
+        raise ValueError(f"k: expected at least one neighbour, got {k}")
+    if not len(gallery):
+        raise SpectrumError("the gallery is empty; there is nothing to search in")
+
+
+def _exact(queries, gallery, k):
+    values, rows = ops.topk_similarity(torch.tensor(queries), torch.tensor(gallery), k)
+    return values.numpy(), rows.numpy()
+
+
+def _approximate(queries, gallery, k, seed):
+    rows = _index(gallery, k, seed).query(queries, k=k)[0].astype(np.int64)
+    # the similarity is computed anew: the index keeps a transformed distance
+    similarity = np.einsum("qkd,qd->qk", gallery[rows], queries)
+    order = np.lexsort((rows, -similarity), axis=1)
+    return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _index(gallery, k, seed):
+    log.warning("pynndescent compiles itself on its first use, which takes some ten seconds")
+    from pynndescent import NNDescent
+
+    n_neighbors = min(max(30, k), len(gallery) - 1)
+    return NNDescent(gallery, metric="cosine", n_neighbors=n_neighbors, random_state=seed)
+
+
+def _recall(queries, gallery, rows, seed):
+    sample = np.random.default_rng(seed).permutation(len(queries))[:RECALL_SAMPLE]
+    if not sample.size:
+        return float("nan")
+    exact = _exact(queries[sample], gallery, rows.shape[1])[1]
+    return float(np.mean([np.isin(a, b).mean() for a, b in zip(exact, rows[sample], strict=True)]))
+
+
+def _table(gallery, queries, similarity, rows, meta):
+    k, flat = rows.shape[1], rows.ravel()
+    return QTable(
+        {
+            "object_id": np.repeat(queries.object_id, k),
+            "spectrum_id": np.repeat(queries.spectrum_id, k),
+            "neighbour_object_id": gallery.object_id[flat],
+            "neighbour_spectrum_id": gallery.spectrum_id[flat],
+            "neighbour_instrument": gallery.instrument[flat],
+            "neighbour_row": flat,
+            "rank": np.tile(np.arange(1, k + 1), len(queries)),
+            "similarity": similarity.ravel().astype(np.float32),
+        },
+        meta=meta,
+    )
