@@ -1,0 +1,62 @@
+"""Arrays to vectors; one plugin a file.
+
+``mlp``      residual perceptron on noise-weighted pixels, the default
+``starnet``  the convolutional network of StarNet in its published shape
+"""
+
+import torch
+
+from specalign.encoders.base import Encoder, check_encoder
+from specalign.plugins import load_plugin
+
+__all__ = ["Encoder", "check_encoder", "get_encoder"]
+
+_CHECKED = set()  # classes whose contract was checked in this process
+
+
+def get_encoder(name, *, n_pixels=None, spectral_axis=None, embed_dim=128, seed=0, **options):
+    """Build an encoder by its plugin's name.
+
+    Parameters
+    ----------
+    name : str
+        ``"mlp"``, ``"starnet"`` or the name of an installed plugin.
+    n_pixels : int, optional
+    spectral_axis : sequence (P,), optional
+        The grid, in place of ``n_pixels``.
+    embed_dim : int
+        Length of the vectors.
+    seed : int
+        Of the initial weights; the global random state is left as it is.
+    **options
+        Keywords of the encoder.
+
+    Returns
+    -------
+    Encoder
+
+    Raises
+    ------
+    ValueError
+        Both or neither of ``n_pixels`` and ``spectral_axis`` are given, or an option is wrong.
+    UnknownPluginError, PluginError
+        No such encoder, or it breaks the contract; the message names the clause.
+
+    Examples
+    --------
+    >>> from specalign import get_encoder
+    >>> encoder = get_encoder("starnet", n_pixels=8192, embed_dim=3)
+    >>> sum(p.numel() for p in encoder.parameters())
+    8406327
+    """
+    if (n_pixels is None) == (spectral_axis is None):
+        raise ValueError("expected either n_pixels or spectral_axis")
+    n_pixels = len(spectral_axis) if n_pixels is None else n_pixels
+    factory = load_plugin("encoders", name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        encoder = factory(n_pixels=n_pixels, embed_dim=embed_dim, **options)
+        if type(encoder) not in _CHECKED:
+            check_encoder(encoder, name)
+            _CHECKED.add(type(encoder))
+    return encoder

@@ -1,0 +1,441 @@
+"""Encoders of several instruments, trained into one shared space."""
+
+import copy
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from specalign.alignment import weights
+from specalign.alignment.checkpoint import load_checkpoint, save_checkpoint, weights_digest
+from specalign.alignment.history import History
+from specalign.alignment.objectives import InfoNCE
+from specalign.alignment.targets import LabelScaler, label_values
+from specalign.data.embeddings import EmbeddingTable
+from specalign.data.loading import check_good_pixels, join_stars, read_rows
+from specalign.data.splits import split
+from specalign.encoders import Encoder, get_encoder
+from specalign.exceptions import GridMismatchError, LabelError, MatchError, SpecalignError
+
+__all__ = ["Aligner"]
+
+KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+SCALER_ROWS = 4096  # enough for a mean and a spread a pixel, and few enough to copy
+EMBED_ROWS = 1024  # rows that are embedded at a time
+LABEL_WEIGHT = 1.0
+NOISE = 1.0
+
+
+class Aligner:
+    """One shared space for two instruments or more.
+
+    Parameters
+    ----------
+    encoders : sequence of str, or dict of str to Encoder or str
+        The instruments, each with the default encoder; or an encoder (or the name of its plugin) for each instrument.
+        A key is the instrument's name, or begins with it where two settings of one instrument are aligned
+        (``"nirspec-g140h"``).
+    embed_dim : int
+        Dimension of the shared space.
+
+    Attributes
+    ----------
+    instruments : tuple of str
+    encoders : dict of str to Encoder
+        Trained; empty before `fit`.
+    history : History or None
+
+    Raises
+    ------
+    ValueError
+        Fewer than two instruments, repeated names, or an encoder of another dimension.
+
+    Examples
+    --------
+    >>> from specalign import Aligner
+    >>> Aligner(["apogee", "nirspec"])
+    <Aligner apogee, nirspec: 128 dimensions, not trained>
+    """
+
+    def __init__(self, encoders, embed_dim=128):
+        chosen = encoders if isinstance(encoders, dict) else dict.fromkeys(encoders, "mlp")
+        if isinstance(encoders, str) or len(chosen) < 2 or len(chosen) != len(encoders):
+            raise ValueError(f"expected at least two different instruments, got {encoders!r}")
+        for name, encoder in chosen.items():
+            _check_choice(name, encoder, embed_dim)
+        self.embed_dim = embed_dim
+        self.instruments = tuple(chosen)
+        self.encoders, self.history = {}, None
+        self._chosen = chosen
+        self._records, self._head, self._labels, self._objective, self._space = {}, None, None, None, ""
+
+    def __repr__(self):
+        state = f"space {self.space[:12]}" if self.encoders else "not trained"
+        return f"<Aligner {', '.join(self.instruments)}: {self.embed_dim} dimensions, {state}>"
+
+    @property
+    def space(self):
+        """Name of the shared space: the SHA-256 of the weights; empty before training."""
+        return self._space
+
+    def fit(
+        self,
+        prepared,
+        labels=None,
+        pairs=None,
+        *,
+        validation=0.1,
+        max_epochs=30,
+        batch_size=256,
+        accelerator="auto",
+        devices="auto",
+        seed=0,
+        progress=True,
+        supervision="joint",
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        noise=NOISE,
+        label_weight=LABEL_WEIGHT,
+        patience=10,
+    ):
+        """Train from the start; the same seed gives the same weights, bit for bit, on one CPU.
+
+        Rows are joined by object_id, never by position; several visits of a star are positives of each other; a star
+        may be missing from an instrument.  Stars, not rows, are split into training and validation, and everything that
+        is fitted (scaling of the input and of the labels, early stopping) sees the stars that it should.
+
+        Parameters
+        ----------
+        prepared : dict of str to PreparedSpectra
+            One for each instrument.
+        labels : `~astropy.table.Table`, optional
+            object_id and numeric labels with units.  Unknown ones are masked or NaN, and stars may be absent.
+        pairs : `~astropy.table.Table`, optional
+            Where catalogues name one star differently, such as from `specalign.match`: see
+            `specalign.data.loading.join_stars`.
+        validation : float
+            Share of the stars that decides when to stop; 0 = train to the end.
+        max_epochs, batch_size : int
+            A batch is counted in stars.
+        accelerator, devices
+            As Lightning takes them; one device is used.
+        seed : int
+        progress : bool
+            Show a progress bar.
+        supervision : {"joint", "pretrain"}
+            With labels: add their error to the loss, or train the encoders on them alone for the first third of the
+            epochs.
+        learning_rate, weight_decay : float
+        noise : float
+            Augmentation: each row gets up to this many times its own stated noise on top.
+        label_weight : float
+            Weight of the labels' mean squared error (standardised) in the joint loss.
+        patience : int
+            Epochs without a better validation loss before training stops; the best weights are kept.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        MatchError
+            Fewer than two training stars were seen by two instruments.
+        LabelError
+            The labels have no star in common with the spectra, or a label is known for none.
+        SpectrumError
+            An unmasked pixel is not finite.
+        GridMismatchError
+            The spectra of one instrument are offered under the name of another.
+        NonFiniteLossError
+            The loss or a gradient is not finite; the error names the step and the spectra.
+        """
+        from specalign.alignment.training import Settings, TrainingData
+
+        self._check_fit(prepared, supervision, validation, labels, devices)
+        index = _join(prepared, self.instruments, pairs)
+        training, held = _split(index, validation, seed)
+        targets, scaler = _targets(labels, index, prepared, training)
+        pretrain = math.ceil(max_epochs / 3) if supervision == "pretrain" and targets is not None else 0
+        settings = Settings(
+            max_epochs, batch_size, learning_rate, weight_decay, noise, label_weight, pretrain, patience, seed
+        )
+        data = TrainingData({n: prepared[n] for n in self.instruments}, index, training, held, targets)
+        return self._train(data, settings, scaler, accelerator, progress)
+
+    def _check_fit(self, prepared, supervision, validation, labels, devices):
+        if set(prepared) != set(self.instruments):
+            raise ValueError(f"expected spectra of {', '.join(self.instruments)}, got {', '.join(prepared) or 'none'}")
+        if supervision not in ("joint", "pretrain") or (supervision == "pretrain" and labels is None):
+            raise ValueError(f"supervision: expected 'joint', or 'pretrain' with labels, got {supervision!r}")
+        if not 0 <= validation < 1:
+            raise ValueError(f"validation: expected a share from 0 to below 1, got {validation}")
+        if devices not in ("auto", 1, "1", [0]):
+            raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")
+        for name, rows in prepared.items():
+            if not re.fullmatch(rf"{re.escape(rows.instrument.name)}([-_].*)?", name):
+                raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
+            check_good_pixels(rows)
+
+    def _train(self, data, settings, scaler, accelerator, progress):
+        from specalign.alignment.training import AlignmentModule, train
+
+        encoders = {
+            name: self._build(name, data.prepared[name], settings.seed + i) for i, name in enumerate(self.instruments)
+        }
+        for name, encoder in encoders.items():
+            rows = data.index.rows(name, data.training)[0][:SCALER_ROWS]
+            source = data.prepared[name]
+            encoder.fit_scaler(source.flux[rows], source.ivar[rows], source.mask[rows])
+        head = _head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
+        history = _history(data)
+        module = AlignmentModule(encoders, InfoNCE(), head, data, settings, history)
+        train(module, accelerator=accelerator, devices=1, progress=progress)
+        self.encoders, self._head, self._labels, self._objective = encoders, head, scaler, module.objective
+        self._records = {name: data.prepared[name].instrument for name in self.instruments}
+        self._space = weights_digest(weights.tensors(encoders, head, module.objective))
+        self.history = history
+        return history
+
+    def _build(self, name, prepared, seed):
+        choice, n_pixels = self._chosen[name], prepared.flux.shape[1]
+        if not isinstance(choice, Encoder):
+            plugin, options = (choice, {}) if isinstance(choice, str) else choice
+            return get_encoder(plugin, n_pixels=n_pixels, embed_dim=self.embed_dim, seed=seed, **options)
+        if choice.n_pixels != n_pixels:
+            raise GridMismatchError(
+                f"the encoder of {name} takes {choice.n_pixels} pixels, the spectra have {n_pixels}"
+            )
+        return copy.deepcopy(choice).train()
+
+    def embed(self, prepared):
+        """Vectors of spectra that were prepared like those of the training.
+
+        Parameters
+        ----------
+        prepared : PreparedSpectra
+            Of one of the instruments.
+
+        Returns
+        -------
+        EmbeddingTable
+            In the order of the rows.
+
+        Raises
+        ------
+        SpecalignError
+            The aligner is not trained.
+        GridMismatchError
+            The spectra have another grid, other options or other mask rules than those of the training.
+        """
+        name = self._key(prepared)
+        check_good_pixels(prepared)
+        starts = range(0, len(prepared), EMBED_ROWS)
+        blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
+        vectors = np.concatenate(blocks) if blocks else np.zeros((0, self.embed_dim), np.float32)
+        return EmbeddingTable(
+            vectors=vectors,
+            object_id=prepared.object_id,
+            spectrum_id=prepared.spectrum_id,
+            instrument=np.full(len(prepared), name),
+            snr=prepared.snr,
+            good_fraction=prepared.good_fraction,
+            provenance=self._provenance(),
+        )
+
+    @torch.no_grad()
+    def _vectors(self, name, prepared, rows):
+        batch = read_rows(prepared, rows)
+        vectors = self.encoders[name](batch["flux"], batch["ivar"], batch["mask"])
+        return functional.normalize(vectors, dim=1).numpy()
+
+    def _provenance(self):
+        return {
+            "space": self.space,
+            "grids": {name: record.grid_digest for name, record in self._records.items()},
+            "mask_versions": {name: record.mask_version for name, record in self._records.items()},
+        }
+
+    def _key(self, prepared):
+        """The name under which this aligner knows the spectra's instrument."""
+        self._check_trained()
+        record = prepared.instrument
+        if found := [name for name, known in self._records.items() if known == record]:
+            return found[0]
+        similar = [f"{name}: {_describe(known)}" for name, known in self._records.items() if known.name == record.name]
+        if similar:
+            raise GridMismatchError(
+                f"this aligner was trained on {'; '.join(similar)}, the spectra come from {_describe(record)}; "
+                f"prepare them like those of the training"
+            )
+        raise GridMismatchError(
+            f"this aligner was trained on {', '.join(self.instruments)}, the spectra come from {record.name!r}"
+        )
+
+    def _check_trained(self):
+        if not self.encoders:
+            raise SpecalignError("this aligner is not trained: call fit, or Aligner.load a trained one")
+
+    def translate(self, prepared, to):
+        """Spectra as another instrument would see them; needs a decoder, which no objective of this version trains.
+
+        Raises
+        ------
+        SpecalignError
+            No decoder is trained.
+        """
+        self._key(prepared)
+        if to not in self.instruments:
+            raise ValueError(f"to: expected one of {', '.join(self.instruments)}, got {to!r}")
+        raise SpecalignError(
+            f"no decoder to {to} is trained: this aligner has encoders only. Use embed, and search among embedded "
+            f"{to} spectra for the nearest real ones"
+        )
+
+    def save(self, folder):
+        """Write the aligner into a folder: ``aligner.json`` and a safetensors file, replaced as a whole.
+
+        Parameters
+        ----------
+        folder : str or `~pathlib.Path`
+            Made if it does not exist.
+
+        Raises
+        ------
+        SpecalignError
+            The aligner is not trained.
+        PluginError
+            An encoder is no installed plugin, so that nobody could load it.
+        """
+        self._check_trained()
+        tensors = weights.tensors(self.encoders, self._head, self._objective)
+        save_checkpoint(Path(folder), self._description(), tensors)
+
+    def _description(self):
+        instruments = {
+            name: {
+                "encoder": weights.plugin_name(self.encoders[name]),
+                "config": self.encoders[name].config(),
+                "record": dataclasses.asdict(self._records[name]),
+            }
+            for name in self.instruments
+        }
+        return {
+            "embed_dim": self.embed_dim,
+            "order": list(self.instruments),
+            "instruments": instruments,
+            "objective": {"name": "info_nce", "max_scale": self._objective.max_scale},
+            "labels": self._labels.as_dict() if self._labels else None,
+            "history": self.history.as_dict(),
+        }
+
+    @classmethod
+    def load(cls, folder):
+        """Read an aligner that `save` wrote.
+
+        Encoders are built by the names of installed plugins; nothing in the files is executed.
+
+        Parameters
+        ----------
+        folder : str or `~pathlib.Path`
+
+        Returns
+        -------
+        Aligner
+
+        Raises
+        ------
+        CheckpointError
+            A file is missing, was changed, or does not fit the others.
+        UnknownPluginError
+            An encoder's plugin is not installed.
+        """
+        description, tensors = load_checkpoint(folder)
+        parts = weights.restore(description, tensors, folder)
+        aligner = cls(parts.encoders, embed_dim=parts.embed_dim)
+        aligner._chosen = dict(parts.choices)
+        aligner.encoders, aligner._head, aligner._objective = parts.encoders, parts.head, parts.objective
+        aligner._records, aligner._labels = parts.records, parts.labels
+        aligner.history, aligner._space = parts.history, description["weights"]["sha256"]
+        return aligner
+
+
+def _check_choice(name, encoder, embed_dim):
+    if not isinstance(name, str) or not KEY.fullmatch(name):
+        raise ValueError(f"expected names of instruments (letters, digits, '-' and '_'), got {name!r}")
+    if not isinstance(encoder, (str, Encoder)):
+        raise ValueError(f"{name}: expected an Encoder or the name of one, got {type(encoder).__name__}")
+    if isinstance(encoder, Encoder) and encoder.embed_dim != embed_dim:
+        raise ValueError(f"{name}: the encoder gives {encoder.embed_dim} dimensions, the space has {embed_dim}")
+
+
+def _describe(record):
+    return (
+        f"{record.name} with grid {record.grid_digest[:12]}, mask rules {record.mask_version} and options "
+        f"{record.options}"
+    )
+
+
+def _join(prepared, names, pairs):
+    ids = {name: prepared[name].object_id for name in names}
+    return join_stars(ids, pairs, spectrum_id={name: prepared[name].spectrum_id for name in names})
+
+
+def _split(index, validation, seed):
+    """Training and validation stars; stars that one instrument alone saw are split, too."""
+    part = split(index.star_id, validation=validation, test=0.0, seed=seed, purpose="fit")
+    shared = index.shared()
+    if (shared & (part == "train")).sum() < 2:
+        examples = {name: list(map(str, index.star_id[np.unique(star)[:3]])) for name, star in index.star.items()}
+        raise MatchError(
+            f"{shared.sum()} stars were seen by two instruments, of which {(shared & (part == 'train')).sum()} are left "
+            f"for training, expected at least 2; the identifiers begin with {examples}. Use pairs= where catalogues "
+            f"name stars differently"
+        )
+    training = np.flatnonzero(part == "train")
+    return training, np.flatnonzero(part == "validation")
+
+
+def _targets(labels, index, prepared, training):
+    """Standardised labels (S, L) of all stars, scaled on the training stars."""
+    if labels is None:
+        return None, None
+    names = [_own_id(index, name, rows.object_id) for name, rows in prepared.items()]
+    columns, units, values = label_values(labels, [index.star_id, *names])
+    if not np.isfinite(values[training]).any():
+        raise LabelError("labels: none is known for a training star")
+    scaler = LabelScaler.fit(columns, units, values[training])
+    return torch.from_numpy(scaler.transform(values)), scaler
+
+
+def _own_id(index, name, object_id):
+    """The identifier (S,) of each star in one instrument's catalogue, or an empty string."""
+    ids = np.full(len(index), "", dtype=object)
+    ids[index.star[name]] = object_id
+    return ids.astype(str)
+
+
+def _head(embed_dim, n_labels, seed):
+    head = torch.nn.Linear(embed_dim, n_labels)
+    generator = torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(head.weight, std=embed_dim**-0.5, generator=generator)
+    torch.nn.init.zeros_(head.bias)
+    return head
+
+
+def _history(data):
+    index = data.index
+    shared = index.shared()
+    counts = {
+        "stars": len(index),
+        "matched": int(shared.sum()),
+        "training": len(data.training),
+        "validation": len(data.validation),
+        "rows": {name: len(star) for name, star in index.star.items()},
+    }
+    unmatched = {name: {"count": len(ids), "first": list(map(str, ids[:5]))} for name, ids in index.unmatched().items()}
+    return History(counts=counts, unmatched=unmatched)

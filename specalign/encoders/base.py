@@ -1,0 +1,177 @@
+"""What every encoder takes, gives and promises."""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from specalign.exceptions import PluginError
+
+__all__ = ["Encoder", "as_tensor", "check_encoder", "signal_to_noise"]
+
+
+class Encoder(nn.Module):
+    """Spectra of one grid to vectors; a subclass supplies `encode`, and `fit_scaler` where it scales its input.
+
+    The base class converts and checks the input, and hides everything under the mask, so that masked pixels cannot
+    influence an embedding.  All state is in parameters and persistent buffers; all options are in `config`.
+
+    Parameters
+    ----------
+    n_pixels : int
+    embed_dim : int
+        Length of the vectors.
+
+    Raises
+    ------
+    ValueError
+        A size is not a positive integer.
+    """
+
+    def __init__(self, n_pixels, embed_dim=128):
+        super().__init__()
+        self.n_pixels = _positive("n_pixels", n_pixels)
+        self.embed_dim = _positive("embed_dim", embed_dim)
+
+    def config(self):
+        """JSON-like keywords that build an encoder of the same shape."""
+        return {"n_pixels": self.n_pixels, "embed_dim": self.embed_dim}
+
+    def fit_scaler(self, flux, ivar, mask):
+        """Learn the scaling of the input from training rows (N, P); the base class has nothing to learn."""
+
+    def encode(self, flux, ivar, mask, snr):
+        """Vectors (n, embed_dim) from clean float32 tensors: flux and ivar are 0 where mask is True.
+
+        ``snr`` (n,) is positive.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define encode(flux, ivar, mask, snr)")
+
+    def forward(self, flux, ivar, mask, *, snr=None):
+        """Embed rows of spectra.
+
+        Parameters
+        ----------
+        flux, ivar : (n, n_pixels) `~torch.Tensor` or array
+            Normalised flux and its inverse variance (0 = no information).  Arrays of any byte order or precision are
+            converted to float32.
+        mask : (n, n_pixels) bool
+            True = bad; whatever such pixels hold does not matter.
+        snr : (n,), optional
+            Signal to noise a pixel; computed from flux and ivar where it is not given.
+
+        Returns
+        -------
+        `~torch.Tensor` (n, embed_dim)
+            Not normalised.
+
+        Raises
+        ------
+        ValueError
+            Wrong shapes, or good pixels that hold NaN, Inf or a negative inverse variance: the message gives their
+            number and the first row.
+        """
+        flux, ivar, mask = self.clean(flux, ivar, mask)
+        snr = signal_to_noise(flux, ivar) if snr is None else as_tensor(snr).to(flux.device)
+        if snr.shape != flux.shape[:1] or not bool(torch.isfinite(snr).all()):
+            raise ValueError(f"snr: expected {len(flux)} finite numbers, got shape {tuple(snr.shape)} or NaN")
+        return self.encode(flux, ivar, mask, snr.clamp(min=1e-3))
+
+    def clean(self, flux, ivar, mask):
+        """Tensors on this encoder's device, checked, with 0 under the mask; the input is not modified."""
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        flux, ivar = as_tensor(flux).to(device), as_tensor(ivar).to(device)
+        mask = as_tensor(mask, torch.bool).to(device)
+        for name, value in {"flux": flux, "ivar": ivar, "mask": mask}.items():
+            if value.shape != (len(flux), self.n_pixels):
+                raise ValueError(f"{name}: expected shape ({len(flux)}, {self.n_pixels}), got {tuple(value.shape)}")
+        flux, ivar = flux.masked_fill(mask, 0), ivar.masked_fill(mask, 0)
+        _check_good(flux, torch.isfinite(flux), "flux", "NaN or Inf")
+        _check_good(ivar, torch.isfinite(ivar) & (ivar >= 0), "ivar", "NaN, Inf or negative values")
+        return flux, ivar, mask | (ivar == 0)
+
+
+def _positive(name, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+    return value
+
+
+def _check_good(value, good, name, what):
+    if bool(good.all()):
+        return
+    rows = (~good).any(dim=1).nonzero()[:, 0]
+    raise ValueError(
+        f"{name}: {int((~good).sum())} unmasked pixels in {len(rows)} rows hold {what}, the first in row "
+        f"{int(rows[0])}; mask them, or use prepared spectra"
+    )
+
+
+def as_tensor(value, dtype=torch.float32):
+    """A float32 (or boolean) tensor of a tensor or array; big-endian, float64 and read-only arrays are copied.
+
+    Raises
+    ------
+    TypeError
+        Complex numbers, text, or a mask that is not boolean.
+    """
+    if isinstance(value, torch.Tensor):
+        kind = "b" if value.dtype == torch.bool else "c" if value.is_complex() else "f"
+    else:
+        value = np.asarray(value)
+        kind = value.dtype.kind
+    if kind not in ("b" if dtype == torch.bool else "fiu"):
+        raise TypeError(f"expected {'booleans' if dtype == torch.bool else 'real numbers'}, got {value.dtype}")
+    if isinstance(value, torch.Tensor):
+        return value.to(dtype)
+    native = np.bool_ if dtype == torch.bool else np.float32
+    with np.errstate(over="ignore"):  # what does not fit becomes Inf, which the check of good pixels reports
+        array = value.astype(native, copy=not value.flags.writeable)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def signal_to_noise(flux, ivar):
+    """Root mean square S/N (n,) of pixels with ``ivar`` > 0; 0 where a row has none."""
+    count = (ivar > 0).sum(dim=1).clamp(min=1)
+    return torch.sqrt((ivar * flux**2).sum(dim=1) / count)
+
+
+def check_encoder(encoder, name):
+    """Check the contract of an encoder that a plugin built.
+
+    Raises
+    ------
+    PluginError
+        Names the clause that failed.
+    """
+    if not isinstance(encoder, Encoder):
+        raise PluginError(f"the encoder plugin {name!r} gives a {type(encoder).__name__}, expected an Encoder")
+    config = encoder.config()
+    if not isinstance(config, dict) or not {"n_pixels", "embed_dim"} <= set(config):
+        raise PluginError(f"{name!r}: config() must be a dict with n_pixels and embed_dim, got {config!r}")
+    if bad := [key for key, value in config.items() if not _is_plain(value)]:
+        raise PluginError(f"{name!r}: config() must hold JSON-like values, but {bad[0]!r} is {config[bad[0]]!r}")
+    persistent = encoder.state_dict()
+    if lost := [key for key, _ in encoder.named_buffers() if key not in persistent]:
+        raise PluginError(f"{name!r}: the buffer {lost[0]!r} is not persistent, so it would not be saved")
+    _check_output(encoder, name)
+
+
+def _is_plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _check_output(encoder, name):
+    rows = torch.ones(2, encoder.n_pixels)
+    training = encoder.training
+    with torch.no_grad():
+        out = encoder.eval()(rows, rows, torch.zeros_like(rows, dtype=torch.bool))
+    encoder.train(training)
+    if not isinstance(out, torch.Tensor) or out.shape != (2, encoder.embed_dim) or not bool(out.isfinite().all()):
+        shape = tuple(getattr(out, "shape", ()))
+        raise PluginError(
+            f"{name!r}: forward on 2 spectra must give finite vectors of shape (2, {encoder.embed_dim}), got {shape}"
+        )
