@@ -5,11 +5,14 @@ Every product that the package reads is declared once, as a `Product`, beside th
 
 from dataclasses import dataclass
 
-__all__ = ["FRAMES", "MEDIA", "NORMALIZATIONS", "Product"]
+from specalign.exceptions import UnknownProductError
+
+__all__ = ["FRAMES", "MEDIA", "NORMALIZATIONS", "VISITS", "Product", "check_visits", "unknown_product"]
 
 FRAMES = ("rest", "barycentric", "observed")
 MEDIA = ("vacuum", "air")
 NORMALIZATIONS = ("none", "continuum", "median", "pivot")
+VISITS = ("combined", "all")
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,37 @@ class Product:
         for value, allowed in ((self.frame, FRAMES), (self.medium, MEDIA), (self.normalization, NORMALIZATIONS)):
             if value not in allowed:
                 raise ValueError(f"product {self.name!r}: expected one of {allowed}, got {value!r}")
+
+
+def check_visits(visits):
+    """Raise `ValueError` where ``visits`` is not one of the two words that every reader knows."""
+    if visits not in VISITS:
+        raise ValueError(f"visits: expected one of {VISITS}, got {visits!r}")
+
+
+def unknown_product(path, found, instrument, products):
+    """The error for a sound file that a reader does not read: what was found, and what is read.
+
+    Parameters
+    ----------
+    path : path-like
+    found : str or `~astropy.io.fits.HDUList`
+    instrument : str
+    products : iterable of Product
+    """
+    found = found if isinstance(found, str) else _describe(found)
+    names = ", ".join(product.name for product in products)
+    return UnknownProductError(
+        f"{path}: found {found}; the {instrument} reader reads {names}. Use the reader of that file's instrument, or "
+        f"read it with specutils and pass the spectrum and its facts to prepare."
+    )
+
+
+def _describe(hdus):
+    """What a FITS file says of itself, in one line."""
+    header = hdus[0].header
+    keys = ("TELESCOP", "INSTRUME", "SURVEY", "DATAMODL", "DMODCLS", "OBSMODE")
+    said = [f"{key} = {header[key]!r}" for key in keys if header.get(key)]
+    names = [hdu.name or type(hdu).__name__ for hdu in hdus]
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    return f"a FITS file with {'; '.join(said) or 'no telescope or instrument named'} and the extensions {shown}"

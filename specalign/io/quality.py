@@ -6,7 +6,7 @@ Bits 24 to 31 mean the same everywhere and are defined here.
 
 import numpy as np
 
-__all__ = ["COMMON_BITS", "bit_value", "decode"]
+__all__ = ["COMMON_BITS", "bit_value", "decode", "translate"]
 
 COMMON_BITS = {
     "NONFINITE": 24,  # flux is NaN or infinite
@@ -48,3 +48,36 @@ def decode(value, bits):
     ['NONFINITE', 'PARTIAL']
     """
     return [name for name, bit in sorted(bits.items(), key=lambda item: item[1]) if int(value) >> bit & 1]
+
+
+def translate(values, table):
+    """Flags of a survey, in its own numbering, as flags in ours.
+
+    Parameters
+    ----------
+    values : (P,) integers
+        The survey's flags; floating-point columns that hold integers are accepted.
+    table : mapping of int to int
+        Bit number of the survey to bit number of ours.  The key None receives every bit that the table does not
+        name, so that an undocumented flag is not lost.
+
+    Returns
+    -------
+    quality : (P,) uint32
+
+    Examples
+    --------
+    >>> from specalign.io.quality import translate
+    >>> translate([0, 1, 4, 64], {0: 3, 2: 0, None: 23}).tolist()
+    [0, 8, 1, 8388608]
+    """
+    values = np.asarray(values).astype(np.int64)
+    quality = np.zeros(values.shape, dtype=np.uint32)
+    known = 0
+    for bit, ours in table.items():
+        if bit is not None:
+            known |= 1 << bit
+            quality[(values >> bit) & 1 == 1] |= np.uint32(1 << ours)
+    if None in table:
+        quality[values & ~known != 0] |= np.uint32(1 << table[None])
+    return quality

@@ -1,0 +1,217 @@
+"""APOGEE: aspcapStar and apStar files of DR13 to DR17.
+
+specutils' loaders of these files give no mask, no flags and no velocity, fail for a star with one visit, and give
+every aspcapStar a unit of its own; so the files are read here.
+"""
+
+import re
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+from specutils import SpectrumList
+
+from specalign.exceptions import SpectrumUnitError, UnknownProductError
+from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.io.products import Product, check_visits, unknown_product
+from specalign.io.quality import translate
+from specalign.io.spectra import build_spectrum, declared_medium, stated_number, stated_velocity
+
+__all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
+
+_MODEL = "https://data.sdss.org/datamodel/files/APOGEE_REDUX/APRED_VERS/"
+PRODUCTS = (
+    Product(
+        name="aspcapStar",
+        instrument="apogee",
+        data_model="https://data.sdss.org/datamodel/files/APOGEE_ASPCAP/APRED_VERS/ASPCAP_VERS/TELESCOPE/FIELD/aspcapStar.html",
+        frame="rest",
+        normalization="continuum",
+        resolving_power=22500.0,
+        format="specalign aspcapStar",
+    ),
+    Product(
+        name="apStar",
+        instrument="apogee",
+        data_model=_MODEL + "APSTAR_VERS/TELESCOPE/LOCATION_ID/apStar.html",
+        frame="rest",
+        resolving_power=22500.0,
+        format="specalign apStar",
+    ),
+)
+
+# APOGEE_PIXMASK, https://www.sdss4.org/dr17/algorithms/bitmasks/#APOGEE_PIXMASK: the survey's own numbers.
+QUALITY_BITS = {
+    "BADPIX": 0,
+    "CRPIX": 1,
+    "SATPIX": 2,
+    "UNFIXABLE": 3,
+    "BADDARK": 4,
+    "BADFLAT": 5,
+    "BADERR": 6,
+    "NOSKY": 7,
+    "LITTROW_GHOST": 8,
+    "PERSIST_HIGH": 9,
+    "PERSIST_MED": 10,
+    "PERSIST_LOW": 11,
+    "SIG_SKYLINE": 12,
+    "SIG_TELLURIC": 13,
+    "NOT_ENOUGH_PSF": 14,
+    "UNDOCUMENTED": 23,
+}
+# The bits that the reduction itself takes as bad; the others say that a pixel may be affected.
+BAD_BITS = ("BADPIX", "CRPIX", "SATPIX", "UNFIXABLE", "BADDARK", "BADFLAT", "BADERR", "NOSKY", "NOT_ENOUGH_PSF")
+_TABLE = {bit: bit for bit in range(15)} | {None: 23}
+# The reduction writes 1e10 as the error of a pixel without information, and multiples of it after resampling.
+_NO_ERROR = 0.99e10
+_FLUX_UNIT = 1e-17 * u.erg / u.s / u.cm**2 / u.AA
+_FLUX_TEXT = "(10^-17 erg/s/cm^2/Ang)"
+_EXTENSIONS = {"aspcapStar": 5, "apStar": 10}
+_ANNOUNCED = re.compile(r"\bHDU(\d+)\b")  # apStar files list their extensions in HISTORY
+
+
+def read(path, visits="combined"):
+    """Read an aspcapStar or apStar file.
+
+    Parameters
+    ----------
+    path : path-like
+    visits : {"combined", "all"}
+        The combined spectrum, or each visit of an apStar on its own (an aspcapStar has the combined one only).
+
+    Returns
+    -------
+    spectra : `~specutils.SpectrumList`
+        In the star's rest frame: the velocity of the header is a fact and is not to be applied again.
+
+    Raises
+    ------
+    specalign.exceptions.CorruptFileError, specalign.exceptions.UnknownProductError
+    """
+    check_visits(visits)
+    path = existing_file(path)
+    with open_fits(path) as hdus:
+        product = _product(path, hdus)
+        flux, error, flags = _arrays(path, hdus, product)
+        axis = _axis(path, hdus, flux.shape[-1])
+        rows = _rows(path, hdus[0].header, len(flux), visits)
+        facts = _facts(path, hdus, product)
+    spectra = [_spectrum(row, flux, error, flags, axis, product, facts) for row in rows]
+    return SpectrumList(spectra)
+
+
+def _product(path, hdus):
+    header = hdus[0].header
+    found = {"aspcapStar": "FERRE" in header or _has_aspcap_table(hdus), "apStar": "SFILE1" in header}
+    for product in PRODUCTS:
+        if found[product.name] and _is_complete(path, hdus, product.name):
+            return product
+    if len(hdus) > 4 and str(hdus[4].header.get("BUNIT", "")).startswith("Wavelength"):
+        raise UnknownProductError(
+            f"{path}: found an APOGEE apVisit: one visit on its three detectors, not at rest; the apogee reader reads "
+            "aspcapStar, apStar. Fetch the star's apStar file, and read it with visits='all' for single visits."
+        )
+    raise unknown_product(path, hdus, "apogee", PRODUCTS)
+
+
+def _has_aspcap_table(hdus):
+    return len(hdus) > 4 and isinstance(hdus[4], fits.BinTableHDU) and "FPARAM" in hdus[4].columns.names
+
+
+def _is_complete(path, hdus, name):
+    """A file that ends between two extensions is well-formed, and is not all there."""
+    announced = [int(n) + 1 for n in _ANNOUNCED.findall("\n".join(hdus[0].header.get("HISTORY", [])))]
+    expected = max([_EXTENSIONS[name], *announced])
+    if len(hdus) < expected:
+        raise corrupt(path, f"this {name} has {expected} extensions, and {len(hdus)} are there")
+    return True
+
+
+def _arrays(path, hdus, product):
+    flux, error = (np.atleast_2d(native(hdus[i].data, dtype=float)) for i in (1, 2))
+    if product.name == "aspcapStar":
+        flags = np.zeros(flux.shape, dtype=np.int64)
+    else:
+        flags = np.atleast_2d(native(hdus[3].data))
+    if not flux.shape == error.shape == flags.shape:
+        raise corrupt(path, f"flux, error and mask have the shapes {flux.shape}, {error.shape} and {flags.shape}")
+    return flux, error, flags
+
+
+def _axis(path, hdus, n_pixels):
+    header = hdus[1].header if "CRVAL1" in hdus[1].header else hdus[0].header
+    if not str(header.get("CTYPE1", "")).upper().startswith(("LOG-LINEAR", "AWAV", "WAVE")):
+        raise SpectrumUnitError(
+            f"{path}: expected CTYPE1 = 'LOG-LINEAR' (log10 of Angstrom), got {header.get('CTYPE1')!r}"
+        )
+    pixel = np.arange(n_pixels) + 1 - header.get("CRPIX1", 1)
+    return 10 ** (header["CRVAL1"] + header["CDELT1"] * pixel) * u.AA
+
+
+def _rows(path, header, n_rows, visits):
+    """Rows of the images and the visit that each one is: two sums come first where there are several visits."""
+    n_visits = int(header.get("NVISITS", 1))
+    if visits == "combined" or n_rows == 1:
+        return [(0, None)]
+    first = n_rows - n_visits
+    if first < 1 or n_visits < 1:
+        raise corrupt(path, f"the header counts {n_visits} visits, and the images have {n_rows} rows")
+    return [(first + i, i + 1) for i in range(n_visits)]
+
+
+def _facts(path, hdus, product):
+    header = header_dict(hdus[0].header)
+    star = header.get("OBJID") or header.get("OBJ")
+    if not star and product.name == "aspcapStar":
+        star = hdus[4].data["APOGEE_ID"][0]
+    return {
+        "path": path,
+        "header": header,
+        "object_id": str(star or "").strip() or None,
+        "flux_unit": _flux_unit(path, hdus[1].header, product),
+        "medium": declared_medium({**header, **dict(hdus[1].header)}, product.medium),
+        "checksum": checksum_state(hdus),
+    }
+
+
+def _flux_unit(path, header, product):
+    """The unit by the data model, after a look at BUNIT, which the survey writes as free text."""
+    default = u.dimensionless_unscaled if product.normalization == "continuum" else _FLUX_UNIT
+    text = str(header.get("BUNIT", "")).strip()
+    if not text or _FLUX_TEXT in text:
+        return default
+    try:
+        return u.Unit(text)
+    except ValueError as error:
+        raise SpectrumUnitError(
+            f"{path}: the flux has the unit {text!r}; expected {default} or {_FLUX_TEXT!r}"
+        ) from error
+
+
+def _spectrum(row, flux, error, flags, axis, product, facts):
+    index, visit = row
+    header, suffix = facts["header"], "" if visit is None else str(visit)
+    error = np.where((error[index] > 0) & (error[index] < _NO_ERROR), error[index], np.inf)
+    name = f"VHELIO{suffix}"
+    velocity = stated_velocity(header.get(name))
+    file = str(header.get(f"SFILE{visit}") or f"visit {visit}")
+    return build_spectrum(
+        flux[index] * facts["flux_unit"],
+        axis,
+        product=product,
+        quality_bits=QUALITY_BITS,
+        bad_bits=BAD_BITS,
+        object_id=facts["object_id"],
+        spectrum_id=f"{product.name}-{facts['object_id'] or facts['path'].name}"
+        + (f"-{file.removesuffix('.fits')}" if visit else ""),
+        ivar=error**-2,
+        quality=translate(flags[index], _TABLE),
+        snr=stated_number(header.get(f"SNRVIS{suffix}" if visit else "SNR")),
+        radial_velocity=velocity,
+        velocity_source=f"header {name}",
+        path=facts["path"],
+        header=header,
+        visit=file if visit else None,
+        medium=facts["medium"],
+        checksum=facts["checksum"],
+    )

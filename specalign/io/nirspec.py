@@ -1,0 +1,209 @@
+"""JWST/NIRSpec: the pipeline's x1d files, and PypeIt's spec1d files.
+
+specutils reads the x1d files of the pipeline, and drops their data-quality flags; nothing reads spec1d with its mask.
+"""
+
+import astropy.units as u
+import numpy as np
+from specutils import SpectrumList
+
+from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.io.products import Product, check_visits, unknown_product
+from specalign.io.quality import bit_value, translate
+from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, stated_number
+
+__all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
+
+PRODUCTS = (
+    # The spectral WCS of NIRSpec includes the velocity of the telescope (VELOSYS): wavelengths are barycentric.
+    Product(
+        name="x1d",
+        instrument="nirspec",
+        data_model="https://jwst-pipeline.readthedocs.io/en/latest/jwst/data_products/science_products.html#x1d",
+        frame="barycentric",
+        format="specalign x1d",
+    ),
+    # PypeIt gives vacuum wavelengths; for jwst_nirspec it corrects no velocity and takes the pipeline's WCS.
+    Product(
+        name="spec1d",
+        instrument="nirspec",
+        data_model="https://pypeit.readthedocs.io/en/stable/out_spec1D.html",
+        frame="barycentric",
+        format="specalign spec1d",
+    ),
+)
+
+# The pipeline's pixel flags that matter in one dimension, renumbered to fit into 24 bits:
+# https://jwst-pipeline.readthedocs.io/en/latest/jwst/references_general/references_general.html#data-quality-flags
+QUALITY_BITS = {
+    "DO_NOT_USE": 0,
+    "SATURATED": 1,
+    "JUMP_DET": 2,
+    "DROPOUT": 3,
+    "OUTLIER": 4,
+    "PERSISTENCE": 5,
+    "AD_FLOOR": 6,
+    "CHARGELOSS": 7,
+    "UNRELIABLE_ERROR": 8,
+    "NON_SCIENCE": 9,
+    "DEAD": 10,
+    "HOT": 11,
+    "WARM": 12,
+    "LOW_QE": 13,
+    "TELEGRAPH": 14,
+    "NONLINEAR": 15,
+    "NO_FLAT_FIELD": 16,
+    "UNRELIABLE_FLAT": 17,
+    "OPEN": 18,
+    "MSA_FAILED_OPEN": 19,
+    "OTHER_BAD_PIXEL": 20,
+    "EXTRACTION_MASK": 21,  # PypeIt's OPT_MASK is False
+    "MULTIPLE_TRACE": 22,  # the slit of this source holds more than one trace: which one is the star?
+    "UNDOCUMENTED": 23,  # another flag of the pipeline
+}
+BAD_BITS = ("DO_NOT_USE", "NON_SCIENCE", "EXTRACTION_MASK")
+_TABLE = {bit: bit for bit in range(14)}
+_TABLE |= {15: 14, 16: 15, 18: 16, 25: 17, 26: 18, 27: 18, 29: 19, 30: 20, None: 23}
+_BARYCENTRIC = ("", "BARYCENT", "BARYCENTRIC", "HELIOCEN", "HELIOCENTRIC")
+
+
+def read(path, visits="combined"):
+    """Read an x1d file of the JWST pipeline or a spec1d file of PypeIt.
+
+    Parameters
+    ----------
+    path : path-like
+    visits : {"combined", "all"}
+        A file holds one exposure, or one combination: both words give all its spectra.
+
+    Returns
+    -------
+    spectra : `~specutils.SpectrumList`
+        One a source (x1d) or a trace (spec1d).  Where a slit has several traces, every pixel has the bit
+        MULTIPLE_TRACE and ``meta["n_traces"]`` counts them.  Rows of spec1d without a wavelength are left out and
+        counted in ``meta["n_dropped"]``.
+
+    Raises
+    ------
+    specalign.exceptions.CorruptFileError, specalign.exceptions.UnknownProductError
+    specalign.exceptions.SpectrumUnitError
+        A column of an x1d has no unit or a wrong one.
+    """
+    check_visits(visits)
+    path = existing_file(path)
+    with open_fits(path) as hdus:
+        header = hdus[0].header
+        if header.get("DMODCLS") == "SpecObjs" and "nirspec" in str(header.get("PYP_SPEC", "")):
+            return SpectrumList(_read_spec1d(path, hdus))
+        if header.get("INSTRUME") == "NIRSPEC" and "SpecModel" in str(header.get("DATAMODL", "")):
+            return SpectrumList(_read_x1d(path, hdus))
+        raise unknown_product(path, _msaexp(hdus) or hdus, "nirspec", PRODUCTS)
+
+
+def _msaexp(hdus):
+    if len(hdus) > 1 and hdus[1].name == "SPEC1D" and "TOMUJY" in hdus[1].header:
+        return "a spectrum extracted by msaexp (SPEC1D), which states neither mask nor frame"
+    return None
+
+
+def _facts(path, hdus):
+    """What all spectra of a file share; the exposure is the name of the file that the pipeline gave it."""
+    header = header_dict(hdus[0].header)
+    name = str(header.get("FILENAME") or path.name).split("/")[-1]
+    exposure = name.removesuffix(".fits").removesuffix("_x1d").removesuffix("_rate")
+    for detector in ("_nrs1", "_nrs2"):
+        exposure = exposure.removesuffix(detector)
+    return {"path": path, "header": header, "visit": exposure, "checksum": checksum_state(hdus)}
+
+
+def _frame(*headers):
+    """Barycentric, unless a header says another frame (SPECSYS of FITS, VEL_TYPE of PypeIt)."""
+    said = {str(header.get(key) or "").upper() for header in headers for key in ("SPECSYS", "VEL_TYPE")}
+    return "barycentric" if said <= set(_BARYCENTRIC) else "observed"
+
+
+def _read_x1d(path, hdus):
+    tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+    if not tables or "ASDF" not in [hdu.name for hdu in hdus]:
+        raise corrupt(path, f"an x1d has EXTRACT1D and ends with ASDF; found {[hdu.name for hdu in hdus]}")
+    facts = _facts(path, hdus)
+    return [_x1d_spectrum(path, table, i, facts) for i, table in enumerate(tables)]
+
+
+def _x1d_spectrum(path, table, index, facts):
+    where = f"{path}[EXTRACT1D,{index + 1}]"
+    if table.data["WAVELENGTH"].ndim != 1:
+        raise unknown_product(path, "an x1d with a spectrum a row (a time series)", "nirspec", PRODUCTS)
+    header = facts["header"] | header_dict(table.header)
+    source = str(
+        header.get("SRCNAME") or header.get("TARGNAME") or header.get("SOURCEID") or f"source {index + 1}"
+    ).strip()
+    error = column_quantity(table, _error_name(table), None, where)
+    error.value[~(error.value > 0)] = np.inf
+    return build_spectrum(
+        column_quantity(table, "FLUX", None, where),
+        column_quantity(table, "WAVELENGTH", None, where),
+        product=PRODUCTS[0],
+        quality_bits=QUALITY_BITS,
+        bad_bits=BAD_BITS,
+        object_id=source,
+        spectrum_id=f"{facts['visit']}-{source}-{index + 1}",
+        ivar=error**-2,
+        quality=translate(table.data["DQ"], _TABLE),
+        medium=declared_medium(header, "vacuum"),
+        frame=_frame(header),
+        n_traces=1,
+        **{**facts, "header": header},
+    )
+
+
+def _error_name(table):
+    """FLUX_ERROR, which pipelines before 1.0 called ERROR."""
+    return "FLUX_ERROR" if "FLUX_ERROR" in table.columns.names else "ERROR"
+
+
+def _read_spec1d(path, hdus):
+    traces = [hdu for hdu in hdus[1:] if hdu.header.get("DMODCLS") == "SpecObj"]
+    announced = int(hdus[0].header.get("NSPEC", 1))
+    detectors = {f"{trace.header.get('DET')}-DETECTOR" for trace in traces}
+    missing = detectors - {hdu.name for hdu in hdus}
+    if len(traces) < max(announced, 1) or missing:
+        raise corrupt(
+            path, f"{len(traces)} of {announced} traces are there, and these extensions are not: {missing or '-'}"
+        )
+    facts = _facts(path, hdus)
+    return [_spec1d_spectrum(path, trace, len(traces), facts) for trace in traces]
+
+
+def _spec1d_spectrum(path, trace, n_traces, facts):
+    table, where = trace.data, f"{path}[{trace.name}]"
+    wavelength = column_quantity(trace, "OPT_WAVE", u.AA, where)
+    kept = wavelength.value != 0  # rows where no pixel of the detector has a wavelength
+    quality = _spec1d_quality(native(table["OPT_MASK"])[kept], n_traces)
+    header = facts["header"] | {key: trace.header.get(key) for key in ("NAME", "DET", "S2N", "SPAT_FRACPOS", "OBJTYPE")}
+    source = str(header.get("TARGET") or trace.name).strip()
+    return build_spectrum(
+        column_quantity(trace, "OPT_COUNTS", u.electron, where)[kept],
+        wavelength[kept],
+        product=PRODUCTS[1],
+        quality_bits=QUALITY_BITS,
+        bad_bits=BAD_BITS,
+        object_id=source,
+        spectrum_id=f"{facts['visit']}-{source}-{trace.name}",
+        ivar=native(table["OPT_COUNTS_IVAR"])[kept],
+        quality=quality,
+        snr=stated_number(trace.header.get("S2N")),
+        n_dropped=int((~kept).sum()),
+        medium=declared_medium(trace.header, "vacuum"),
+        frame=_frame(header, trace.header),
+        n_traces=n_traces,
+        **{**facts, "header": header},
+    )
+
+
+def _spec1d_quality(good, n_traces):
+    quality = np.zeros(good.shape, dtype=np.uint32)
+    quality[~good.astype(bool)] |= bit_value(QUALITY_BITS, "EXTRACTION_MASK")
+    if n_traces > 1:
+        quality |= bit_value(QUALITY_BITS, "MULTIPLE_TRACE")
+    return quality
