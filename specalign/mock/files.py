@@ -20,11 +20,13 @@ __all__ = ["write_survey"]
 _SNR = {"apogee": (60, 300), "nirspec": (40, 250), "lamost": (20, 150), "gaia_xp": (60, 600)}  # log-uniform ranges
 _LEVEL = {"apogee": 1.0, "nirspec": 2e-3, "lamost": 400.0, "gaia_xp": 3e-16}  # typical flux in the product's unit
 _BAD = {"apogee": 0.004, "nirspec": 0.006, "lamost": 0.003, "gaia_xp": 0.0}  # chance that a run of bad pixels starts
+_COMBINED = ("apogee", "gaia_xp")
 _CHIPS = ((246, 3274), (3585, 6080), (6344, 8335))  # pixels of the 8575 that the three APOGEE detectors see
 _README = """This folder holds a MOCK survey, made by specalign.mock from random labels and a small line model.
 Nothing in it was observed: use it to try the software, never for science.
 Every star has the same object_id in all instruments; the true labels are in labels.ecsv, which is written last.
 """
+_ASDF = b"#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n---\n{mock: true}\n...\n"
 _NOTE = "mock by specalign, not an observation"
 
 
@@ -44,7 +46,7 @@ def write_survey(
     snr : float or dict of instrument to float, optional
         Median signal-to-noise ratio of a pixel; drawn a star (log-uniform, an instrument's usual range) unless given.
     visits : int
-        Spectra a star and instrument (Gaia XP, a mean spectrum, always has one).
+        Exposures a star with nirspec and lamost; the products of apogee and gaia_xp are combined ones, one a star.
     missing : float
         Chance that an instrument lacks a star.
     overwrite : bool
@@ -77,7 +79,7 @@ def write_survey(
     paths = {name: [] for name in instruments}
     for name in instruments:
         for start in range(0, n_stars, BLOCK):
-            for visit in range(1 if name == "gaia_xp" else visits):
+            for visit in range(1 if name in _COMBINED else visits):
                 stars = _observe(name, labels[start : start + BLOCK], (seed, start // BLOCK, visit), snr, missing)
                 paths[name] += _WRITERS[name](folder / name, stars, visit) if len(stars["labels"]) else []
     with atomic_write(folder / "labels.ecsv") as temporary:
@@ -158,20 +160,18 @@ def _write_apogee(folder, stars, visit):
         hole[start:stop] = False
     flux[:, hole] = error[:, hole] = 0
     grid = [("CRVAL1", 4.179), ("CDELT1", 6e-6), ("CRPIX1", 1), ("CTYPE1", "LOG-LINEAR"), ("DC-FLAG", 1)]
-    image = [
-        _header("IMAGE", -32, [flux.shape[1]], [*grid, ("BUNIT", unit)]) for unit in ("Flux/Cont.", "Err", "Model")
-    ]
+    image = _header("IMAGE", -32, [flux.shape[1]], grid)
     paths = []
     for i, star in enumerate(stars["labels"]):
         cards = [
             ("OBJ", star["object_id"]), *_position(star), ("FIELD", f"mock-{visit}"), ("SNR", stars["snr"][i]),
             ("VRAD", 0.0), ("VHELIO", round(star["radial_velocity"].value, 4)), ("NVISITS", 1),
         ]  # fmt: skip
-        row = np.array([(star["object_id"], star["ra"].value, star["dec"].value, stars["snr"][i])],
-                       dtype=[("APOGEE_ID", "S18"), ("RA", ">f8"), ("DEC", ">f8"), ("SNR", ">f4")])  # fmt: skip
-        planes = [
-            (header, plane[i].astype(">f4")) for header, plane in zip(image, (flux, error, 0 * flux), strict=True)
-        ]
+        row = np.array(
+            [(star["object_id"], stars["snr"][i], -9999, -9999)],  # nothing was fitted
+            dtype=[("APOGEE_ID", "S18"), ("SNR", ">f4"), ("FPARAM", ">f4", 9), ("PARAM", ">f4", 9)],
+        )
+        planes = [(image, plane[i].astype(">f4")) for plane in (flux, error, 0 * flux)]
         path = folder / f"aspcapStar-dr17-mock{visit}-{star['object_id']}.fits"
         paths.append(_write(path, cards, [*planes, (_table(row), row)]))
     return paths
@@ -183,6 +183,7 @@ def _write_nirspec(folder, stars, visit):
     names = ["WAVELENGTH", "FLUX", "FLUX_ERROR", "DQ", "NPIXELS"]
     row = np.zeros(len(axis), dtype=[(name, ">i4" if name == "DQ" else ">f8") for name in names])
     units = {"WAVELENGTH": "um", "FLUX": "Jy", "FLUX_ERROR": "Jy"}
+    asdf = np.array([(_ASDF,)], dtype=[("ASDF_METADATA", f"S{len(_ASDF)}")])
     paths = []
     for i, star in enumerate(stars["labels"]):
         gap = np.abs(axis - 14470 - 60 * stars["offset"][i]) < 390
@@ -199,7 +200,7 @@ def _write_nirspec(folder, stars, visit):
                   ("SRCTYPE", "POINT"), ("SRCRA", star["ra"].value), ("SRCDEC", star["dec"].value)]  # fmt: skip
         header = _table(row, [("EXTNAME", "EXTRACT1D"), ("EXTVER", 1), ("TZERO4", 2**31), *source], units)
         path = folder / f"jw00000-o{visit + 1:03d}_mock_s{number:06d}_nirspec_f100lp-g140h_x1d.fits"
-        paths.append(_write(path, cards, [(header, row)]))
+        paths.append(_write(path, cards, [(header, row), (_table(asdf, [("EXTNAME", "ASDF")]), asdf)]))
     return paths
 
 
