@@ -141,8 +141,8 @@ class PreparedSpectra:
     def __repr__(self):
         good = 1 - self.mask.mean() if self.mask.size else 0.0
         return (
-            f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {len(np.unique(self.object_id))} objects, "
-            f"{self.flux.shape[1]} pixels, {100 * good:.1f} % good, {len(self.rejected)} rejected>"
+            f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {len(np.unique(self.object_id))} "
+            f"objects, {self.flux.shape[1]} pixels, {100 * good:.1f} % good, {len(self.rejected)} rejected>"
         )
 
     @property

@@ -1,0 +1,51 @@
+"""APOGEE: the 8575 pixels of apStar and aspcapStar, three chips."""
+
+import astropy.units as u
+import numpy as np
+
+from specalign.instruments.base import Instrument
+from specalign.instruments.continuum import (
+    NORMALIZATION_RULES,
+    Continuum,
+    MedianFlux,
+    Unchanged,
+    check_rule,
+    segments_of,
+)
+
+__all__ = ["Apogee"]
+
+# Vacuum wavelengths that a chip can reach at rest for velocities within 500 km/s.  The chips themselves are where the
+# file has good pixels; these limits only say which polynomial a pixel belongs to.
+CHIPS = ((15100.0, 15830.0), (15830.0, 16450.0), (16450.0, 17050.0))
+
+
+class Apogee(Instrument):
+    """SDSS APOGEE, H band, R = 22,500.
+
+    The grid is that of apStar files, log10(wavelength / Angstrom) = 4.179 + 6e-6 i, i = 0 ... 8574
+    (https://data.sdss.org/datamodel/files/APOGEE_REDUX/APRED_VERS/stars/TELESCOPE/FIELD/apStar.html).
+
+    Parameters
+    ----------
+    normalization : {"continuum", "median", "none"}
+        A polynomial of 4th order a chip, as ASPCAP does it (García Pérez et al. 2016, AJ 151, 144).
+    """
+
+    name = "apogee"
+    reader = "specalign.io.apogee"
+    # Residuals of bright sky lines are several times the stated errors.
+    bad_names = ("SIG_SKYLINE",)
+    edge_pixels = 5
+
+    def __init__(self, normalization="continuum"):
+        check_rule(normalization, [rule for rule in NORMALIZATION_RULES if rule != "pivot"])
+        wavelength = 10 ** (4.179 + 6e-6 * np.arange(8575))
+        rules = {"continuum": Continuum(segments_of(wavelength, *CHIPS)), "median": MedianFlux(), "none": Unchanged()}
+        super().__init__(
+            wavelength * u.AA,
+            # Nominal R of the survey (Wilson et al. 2019, PASP 131, 055001).
+            lsf_sigma=wavelength / 22500 / 2.3548 * u.AA,
+            normalization=rules[normalization],
+            options={"normalization": normalization},
+        )

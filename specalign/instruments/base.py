@@ -1,0 +1,378 @@
+"""The contract of an instrument, and the way from rows to `PreparedSpectra` that all of them share.
+
+In this order: bad pixels, windows and edges on the detector's own grid; velocity and resampling in one operation;
+normalisation.  Nothing is convolved.
+"""
+
+import functools
+import importlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import astropy.units as u
+import numpy as np
+
+from specalign.exceptions import EmptySpectrumError, SpectrumError
+from specalign.instruments.axes import flux_scale, preferred_unit
+from specalign.instruments.continuum import Unchanged
+from specalign.instruments.frames import plan_shift, window_factor
+from specalign.instruments.masking import MASK_VERSION, MaskRules, flag_pixels
+from specalign.instruments.output import Output, assemble, join_covariance
+from specalign.instruments.prepared import InstrumentRecord, grid_digest
+from specalign.instruments.resampling import ResampledRows, pixel_edges
+from specalign.instruments.rows import Facts, facts_of_arrays, rows_from_arrays
+from specalign.io.quality import COMMON_BITS
+
+__all__ = ["Instrument"]
+
+_BLOCK = 32  # rows a thread works on at once: they fit into its cache
+_MAX_THREADS = 4
+
+
+class Instrument:
+    """One spectrograph: its products, its grid, its rules.
+
+    A plugin subclasses it, sets the class attributes, and passes grid and rules to ``__init__``.
+
+    Parameters
+    ----------
+    spectral_axis : `~astropy.units.Quantity` (P,)
+        Vacuum wavelengths of the grid.
+    lsf_sigma : `~astropy.units.Quantity` (P,) or None
+        Nominal standard deviation of the line-spread function.
+    normalization : object
+        A rule of `specalign.instruments.continuum`.
+    options : dict
+        JSON-like; ``get_instrument(name, **options)`` gives the same instrument.
+
+    Attributes
+    ----------
+    name : str
+    reader : str
+        Module with ``PRODUCTS``, ``QUALITY_BITS``, ``BAD_BITS`` and ``read``.
+    bad_names : tuple of str
+        Own bits that mask a pixel, besides the reader's ``BAD_BITS`` and `specalign.instruments.masking.ALWAYS_BAD`.
+    velocity_resolved : bool
+        False where the resolution hides every velocity, so that none is applied.
+    min_good_fraction : float
+        A row with a smaller share of good pixels on the grid is rejected.
+    """
+
+    name = ""
+    reader = ""
+    bad_names = ()
+    edge_pixels = 0
+    windows = ()
+    velocity_resolved = True
+    min_good_fraction = 0.1
+    axis_kind = "wavelength"
+
+    def __init__(self, spectral_axis, *, lsf_sigma, normalization, options):
+        self.spectral_axis = spectral_axis
+        self.lsf_sigma = lsf_sigma
+        self.options = dict(options)
+        self.normalization = normalization
+        self.edges = pixel_edges(spectral_axis.value)
+        names = (*self._module.BAD_BITS, *self.bad_names)
+        self.rules = MaskRules.from_names(self.quality_bits, names, edge_pixels=self.edge_pixels, windows=self.windows)
+
+    def __repr__(self):
+        options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        return f"<{type(self).__name__}({options}): {self.n_pixels} pixels>"
+
+    @property
+    def _module(self):
+        return importlib.import_module(self.reader)
+
+    @property
+    def products(self):
+        """Tuple of `specalign.io.products.Product`: the files that ``read`` takes."""
+        return tuple(self._module.PRODUCTS)
+
+    @property
+    def quality_bits(self):
+        """Names of the bits of ``quality``: the instrument's own, then those that mean the same everywhere."""
+        return {**self._module.QUALITY_BITS, **COMMON_BITS}
+
+    @property
+    def bad_bits(self):
+        """Integer: a pixel with one of these bits is masked."""
+        return self.rules.bad_bits
+
+    @property
+    def mask_version(self):
+        """Version of the rules that make a pixel bad."""
+        return MASK_VERSION
+
+    @property
+    def n_pixels(self):
+        """Number of pixels of the grid."""
+        return len(self.spectral_axis)
+
+    @property
+    def grid_digest(self):
+        """SHA-256 of the grid."""
+        return grid_digest(self.spectral_axis)
+
+    @property
+    def record(self):
+        """`InstrumentRecord` that travels with arrays, weights and embeddings."""
+        return InstrumentRecord(self.name, self.options, self.grid_digest, self.mask_version)
+
+    def read(self, path, visits="combined"):
+        """Read one file.
+
+        Parameters
+        ----------
+        path : str or path-like
+        visits : {"combined", "all"}
+            The combined spectrum, or each visit too, where the file has them.
+
+        Returns
+        -------
+        `specutils.SpectrumList`
+
+        Raises
+        ------
+        UnknownProductError, CorruptFileError, SpectrumError
+        """
+        return self._module.read(path, visits=visits)
+
+    def prepare(
+        self,
+        spectra,
+        *,
+        object_id=None,
+        spectrum_id=None,
+        medium=None,
+        frame=None,
+        radial_velocity=None,
+        normalized=False,
+    ):
+        """Spectra to arrays on the instrument's grid: masked, at rest, normalised.
+
+        Parameters
+        ----------
+        spectra : `specutils.Spectrum`, list of them, `specutils.SpectrumList` or `specutils.SpectrumCollection`
+        object_id, spectrum_id, frame : str or sequence of str, optional
+        medium : {"vacuum", "air"}, optional
+        radial_velocity : `~astropy.units.Quantity`, optional
+            Receding positive.  These five are taken from the spectra's ``meta`` where they are not given.
+        normalized : bool
+            True: the flux is already normalised as the instrument does it, and is left as it is.
+
+        Returns
+        -------
+        PreparedSpectra
+            Rows in the order given; ``len(result) + len(result.rejected)`` is the number of spectra.
+
+        Raises
+        ------
+        EmptySpectrumError
+            The one spectrum given (not in a list) has a smaller share of good pixels than ``min_good_fraction``.
+        MissingFactError
+            A spectrum does not say whose it is, in which frame or medium; the message names the keyword to pass.
+        SpectrumUnitError
+            Units are missing or cannot be converted.
+        SpectrumError
+            The content is not usable, or a ``spectrum_id`` occurs twice.
+        """
+        from specutils import Spectrum
+
+        from specalign.instruments.spectra import as_list, rows_from_spectra
+
+        given = {
+            "object_id": object_id,
+            "spectrum_id": spectrum_id,
+            "medium": medium,
+            "frame": frame,
+            "radial_velocity": radial_velocity,
+            "normalized": normalized,
+        }
+        single = isinstance(spectra, Spectrum) and spectra.flux.ndim == 1
+        listed = as_list(spectra)
+        groups, refused = rows_from_spectra(listed, self, given)
+        if single and refused:
+            raise refused[0][2]
+        result = self._prepare_groups(groups, refused, len(listed))
+        if single and not len(result):
+            raise EmptySpectrumError(f"object {result.rejected['object_id'][0]!r}: {result.rejected['reason'][0]}")
+        return result
+
+    def prepare_arrays(
+        self,
+        flux,
+        ivar=None,
+        mask=None,
+        *,
+        spectral_axis,
+        object_id,
+        spectrum_id=None,
+        quality=None,
+        medium="vacuum",
+        frame="rest",
+        radial_velocity=None,
+        normalized=False,
+        covariance_factor=None,
+    ):
+        """Bare arrays of one axis to arrays on the instrument's grid.
+
+        Parameters
+        ----------
+        flux : (N, P) array or `~astropy.units.Quantity`
+        ivar : (N, P) array, optional
+            0 = no information.  Without it, a signal to noise of 1 a pixel is assumed, the same for all.
+        mask : (N, P) bool, optional
+            True = bad.
+        spectral_axis : `~astropy.units.Quantity` (P,)
+            Increasing or decreasing.
+        object_id, spectrum_id : sequence of str (N,)
+            ``spectrum_id`` is made from ``object_id`` where it is not given.
+        quality : (N, P) int, optional
+            Bits numbered as in ``quality_bits``.
+        medium : {"vacuum", "air"}
+        frame : {"rest", "barycentric", "observed"} or sequence of them (N,)
+        radial_velocity : `~astropy.units.Quantity` scalar or (N,), optional
+            Receding positive; applied only where the frame is not rest.
+        normalized : bool
+            True: leave the flux as it is.
+        covariance_factor : tuple of (N, K) and (K, P), optional
+            The correlated part of the noise is ``basis.T @ diag(scale[i] ** 2) @ basis``.
+
+        Returns
+        -------
+        PreparedSpectra
+
+        Raises
+        ------
+        SpectrumUnitError, SpectrumError, MissingFactError
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> import numpy as np
+        >>> from specalign.instruments import get_instrument
+        >>> apogee = get_instrument("apogee")
+        >>> wavelength = np.linspace(15000, 17100, 9000) * u.AA
+        >>> prepared = apogee.prepare_arrays(np.ones((2, 9000)), spectral_axis=wavelength, object_id=["a", "b"])
+        >>> prepared.flux.shape
+        (2, 8575)
+        """
+        n = 1 if np.ndim(flux) == 1 else len(flux)
+        facts = facts_of_arrays(n, object_id, spectrum_id, frame, radial_velocity)
+        rows = rows_from_arrays(flux, ivar, mask, quality, spectral_axis, medium, facts, normalized, covariance_factor)
+        rows = self.convert(rows)
+        rows.index = np.arange(n)
+        return self._prepare_groups([rows], [], n)
+
+    def mask(self, spectrum):
+        """A copy of a spectrum with all bad-pixel rules applied to its mask and to ``meta['quality']``.
+
+        Raises
+        ------
+        MissingFactError, SpectrumUnitError, SpectrumError
+        """
+        from specalign.instruments.steps import mask_spectrum
+
+        return mask_spectrum(self, spectrum)
+
+    def resample(self, spectrum):
+        """A spectrum brought to rest, if its velocity is known, and onto the instrument's grid; not normalised.
+
+        Raises
+        ------
+        MissingFactError, SpectrumUnitError, SpectrumError
+        """
+        from specalign.instruments.steps import resample_spectrum
+
+        return resample_spectrum(self, spectrum)
+
+    def convert(self, rows):
+        """Hook: rows of another kind (coefficients) to rows of samples."""
+        if rows.axis_kind != self.axis_kind:
+            raise SpectrumError(
+                f"spectral_axis: {self.name} with options {self.options} takes a {self.axis_kind} axis, "
+                f"got one of kind {rows.axis_kind}"
+            )
+        return rows
+
+    def detector(self, rows, block, scale=1.0):
+        """Float64 flux (times a scale), inverse variance and bits of a block of rows, flagged on their own grid."""
+        shape = rows.flux[block].shape
+        with np.errstate(all="ignore"):  # what is masked may be anything
+            flux = np.multiply(rows.flux[block], scale, dtype=np.float64, order="C")
+            ivar = 1.0 if rows.ivar is None else np.divide(rows.ivar[block], np.square(scale), dtype=np.float64)
+        ivar = np.array(np.broadcast_to(ivar, shape), order="C")
+        mask = np.zeros(shape, bool) if rows.mask is None else np.array(rows.mask[block], dtype=bool, order="C")
+        quality = np.zeros(shape, np.uint32) if rows.quality is None else _bits(rows.quality[block])
+        facts = rows.facts
+        flag_pixels(
+            flux,
+            ivar,
+            mask,
+            quality,
+            rules=self.rules,
+            axis=rows.axis,
+            breaks=rows.edges.breaks,
+            factor=window_factor(facts.frame[block], facts.velocity[block]),
+        )
+        return flux, ivar, quality
+
+    def regrid(self, rows, block, factor, scale=1.0):
+        """A block of rows, shifted and on the instrument's grid (float64, not normalised)."""
+        from specalign.instruments import _kernels
+
+        flux, ivar, quality = self.detector(rows, block, scale)
+        good = (quality & np.uint32(self.bad_bits)) == 0
+        shape = (len(flux), self.n_pixels)
+        out = ResampledRows(np.empty(shape), np.empty(shape), np.empty(shape, np.uint32))
+        _kernels.resample(flux, ivar, good, quality, *rows.edges, *self.edges, factor, *out)
+        return out
+
+    def _prepare_groups(self, groups, refused, n):
+        facts = _in_order([(g.index, g.facts) for g in groups] + [([i], one) for i, one, _ in refused], n)
+        shift = plan_shift(facts.frame, facts.velocity, facts.velocity_source, resolved=self.velocity_resolved)
+        for position, _, error in refused:
+            shift.reason[position] = str(error)
+        unit = preferred_unit(groups[0].unit) if groups else u.dimensionless_unscaled
+        out = Output.empty(n, self.n_pixels, self.normalization.per_pixel)
+        for rows in groups:
+            self._fill(rows, shift, flux_scale(rows.unit, unit, rows.axis), out)
+        out.covariance = join_covariance(self, groups, shift, unit, out.norm)
+        return assemble(self, out, facts, shift, unit)
+
+    def _fill(self, rows, shift, scale, out):
+        blocks = [slice(i, i + _BLOCK) for i in range(0, len(rows), _BLOCK)]
+        fill = functools.partial(self._fill_block, rows, shift, scale, out)
+        if len(blocks) == 1:
+            fill(blocks[0])
+            return
+        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+            list(pool.map(fill, blocks))
+
+    def _fill_block(self, rows, shift, scale, out, block):
+        from specalign.instruments import _kernels
+
+        index = rows.index[block]
+        flux, ivar, quality = self.regrid(rows, block, shift.factor[index], scale)
+        good = (quality & np.uint32(self.bad_bits)) == 0
+        norm = np.empty(flux.shape)
+        rule = Unchanged() if rows.normalized else self.normalization
+        rule.fill(flux, ivar, good, norm, quality)
+        done = [np.empty(flux.shape, kind) for kind in (np.float32, np.float32, bool)]
+        _kernels.finish(flux, ivar, norm, quality, np.uint32(self.bad_bits), rows.ivar is not None, *done)
+        out.store(index, *done, quality, norm)
+
+
+def _bits(quality):
+    return np.array(quality, dtype=np.uint32, order="C")
+
+
+def _in_order(members, n):
+    """Facts in the order of the input."""
+    index = np.concatenate([np.asarray(i, dtype=int) for i, _ in members]) if members else np.zeros(0, int)
+    if len(index) != n:
+        raise SpectrumError(f"expected {n} rows, got facts of {len(index)}")
+    if n == 0:
+        raise SpectrumError("expected at least one spectrum, got none")
+    return Facts.concatenate([facts for _, facts in members])[np.argsort(index)]

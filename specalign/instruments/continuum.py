@@ -1,0 +1,118 @@
+"""What a spectrum is divided by: rules that see good pixels only and treat each row alone.
+
+Each rule fills ``norm`` (N, P) and sets NORMALIZATION where it is not positive.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from specalign.exceptions import SpectrumError
+
+__all__ = ["NORMALIZATION_RULES", "Continuum", "MedianFlux", "Pivot", "Unchanged", "fit_continuum", "segments_of"]
+
+NORMALIZATION_RULES = ("continuum", "median", "pivot", "none")
+
+
+def segments_of(wavelength, *ranges):
+    """Index ranges (S, 2) of the pixels within each range of wavelengths; all pixels where there is no range."""
+    ranges = ranges or ((-np.inf, np.inf),)
+    return np.array([np.searchsorted(wavelength, limits) for limits in ranges], dtype=np.int64)
+
+
+def fit_continuum(flux, ivar, good, segments, *, degree=4, max_gap=10**9):
+    """Chebyshev polynomials along the good pixels of each segment (a chip, an arm).
+
+    The fit is linear in the flux, with weights 1 / (1 / ivar + (level / 10)^2), and only pixels far above it (cosmic
+    rays, sky residuals) and negative ones are left out.  It is a pseudo-continuum that runs through the lines, not
+    over them, and for that reason does not sink or rise with the signal to noise, as upper envelopes do.
+
+    Parameters
+    ----------
+    flux, ivar : (N, P) float64
+    good : (N, P) bool
+    segments : (S, 2) int
+        First and one past the last pixel of each.
+    degree : int
+        Reduced where a stretch has fewer than 20 good pixels a coefficient.
+    max_gap : int
+        A segment is fitted in parts where more bad pixels than this follow each other.
+
+    Returns
+    -------
+    norm : (N, P) float64
+        1 where it could not be determined.
+    quality : (N, P) uint32
+        The NORMALIZATION bit where it could not be determined or is not positive (less than 1 % of the median).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.continuum import fit_continuum
+    >>> slope = 100 + np.arange(200.0)[None]
+    >>> norm, quality = fit_continuum(slope, np.ones((1, 200)), np.ones((1, 200), bool), [[0, 200]])
+    >>> np.allclose(norm, slope), quality.any()
+    (True, False)
+    """
+    flux, ivar = (np.ascontiguousarray(a, dtype=np.float64) for a in (flux, ivar))
+    good, quality = np.ascontiguousarray(good, dtype=bool), np.zeros(flux.shape, np.uint32)
+    norm = np.empty_like(flux)
+    Continuum(np.asarray(segments, np.int64), degree, max_gap).fill(flux, ivar, good, norm, quality)
+    return norm, quality
+
+
+@dataclass(frozen=True)
+class Continuum:
+    """`fit_continuum` with fixed segments."""
+
+    segments: np.ndarray
+    degree: int = 4
+    max_gap: int = 10**9
+    per_pixel = True
+
+    def fill(self, flux, ivar, good, norm, quality):
+        from specalign.instruments import _kernels
+
+        _kernels.continuum_norm(flux, ivar, good, self.segments, self.degree, self.max_gap, norm, quality)
+
+
+@dataclass(frozen=True)
+class MedianFlux:
+    """The median of the good pixels: the shape of the continuum is kept."""
+
+    per_pixel = False
+
+    def fill(self, flux, ivar, good, norm, quality):
+        from specalign.instruments import _kernels
+
+        _kernels.median_norm(flux, good, norm, quality)
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """The flux in one pixel, which must be good and positive."""
+
+    pixel: int
+    per_pixel = False
+
+    def fill(self, flux, ivar, good, norm, quality):
+        from specalign.instruments import _kernels
+
+        _kernels.pivot_norm(flux, good, self.pixel, norm, quality)
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Nothing is divided out."""
+
+    per_pixel = False
+
+    def fill(self, flux, ivar, good, norm, quality):
+        norm[:] = 1.0
+
+
+def check_rule(rule, allowed):
+    """Refuse a normalisation that an instrument does not offer."""
+    if rule not in allowed:
+        raise SpectrumError(f"normalization: expected one of {', '.join(allowed)}, got {rule!r}")
+    return rule

@@ -1,0 +1,89 @@
+"""Every rule that makes a pixel bad, on the detector's own grid, and one version number for all of them.
+
+A rule sets a named bit; the mask is True where a bit of ``bad_bits`` is set.  A pixel that is already bad is not
+looked at again, so that what it holds cannot influence anything.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from specalign.io.quality import COMMON_BITS, bit_value
+
+__all__ = ["ALWAYS_BAD", "MASK_VERSION", "MaskRules", "Window", "flag_pixels"]
+
+# Raise it whenever a rule changes which pixels are bad: it travels with arrays, weights and embeddings.
+MASK_VERSION = "1"
+
+ALWAYS_BAD = ("NONFINITE", "NO_IVAR", "MASKED", "UNCOVERED", "EDGE", "TELLURIC", "NORMALIZATION")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A range of observed vacuum wavelengths, in Angstrom, that the Earth's air spoils."""
+
+    lower: float
+    upper: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class MaskRules:
+    """The rules of one instrument.
+
+    Parameters
+    ----------
+    bad_bits : int
+        A pixel with one of them is masked.
+    edge_pixels : int
+        Pixels flagged at each end of a covered stretch.
+    edge_run : int
+        Number of bad pixels in a row that ends a stretch.
+    windows : tuple of Window
+    """
+
+    bad_bits: int
+    edge_pixels: int = 0
+    edge_run: int = 50
+    windows: tuple = ()
+
+    @classmethod
+    def from_names(cls, quality_bits, bad_names, **rules):
+        """Rules whose bad bits are the common ones and those of the instrument's names that exist."""
+        names = [*ALWAYS_BAD, *(name for name in bad_names if name in quality_bits)]
+        return cls(int(bit_value({**COMMON_BITS, **quality_bits}, *names)), **rules)
+
+
+def flag_pixels(flux, ivar, mask, quality, *, rules, axis, breaks, factor):
+    """Set the bits of bad pixels in place.
+
+    Parameters
+    ----------
+    flux, ivar : (N, P) float64
+    mask : (N, P) bool
+    quality : (N, P) uint32
+        Changed in place.
+    rules : MaskRules
+    axis : (P,) float64
+        Wavelengths as they are in the file.
+    breaks : (P + 1,) bool
+        See `specalign.instruments.resampling.PixelEdges`.
+    factor : (N,) float64
+        Observed over file wavelength; moves the windows into the frame of the file.
+    """
+    from specalign.instruments import _kernels
+
+    bad_bits = np.uint32(rules.bad_bits)
+    _kernels.flag(flux, ivar, mask, quality, bad_bits)
+    if rules.edge_pixels:
+        _kernels.flag_edges(quality, bad_bits, breaks, rules.edge_pixels, rules.edge_run)
+    _flag_windows(quality, rules.windows, axis, factor)
+
+
+def _flag_windows(quality, windows, axis, factor):
+    bit = bit_value(COMMON_BITS, "TELLURIC")
+    for window in windows:
+        starts = np.searchsorted(axis, window.lower / factor)
+        stops = np.searchsorted(axis, window.upper / factor, side="right")
+        for row, start, stop in zip(quality, starts, stops, strict=True):
+            row[start:stop] |= bit

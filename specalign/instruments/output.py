@@ -1,0 +1,134 @@
+"""Rows on their way out: arrays that blocks are written into, rejected rows, and the table of facts."""
+
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+
+from specalign.exceptions import SpectrumError
+from specalign.instruments.axes import flux_scale
+from specalign.instruments.prepared import PreparedSpectra, empty_rejected
+from specalign.instruments.resampling import resample_rows
+
+__all__ = ["Output", "assemble", "join_covariance"]
+
+
+@dataclass
+class Output:
+    """Arrays (N, P) of all rows, also of those that will be rejected."""
+
+    flux: np.ndarray
+    ivar: np.ndarray
+    mask: np.ndarray
+    quality: np.ndarray
+    norm: np.ndarray
+    covariance: tuple | None = None
+
+    @classmethod
+    def empty(cls, n, p, per_pixel):
+        """Zeros, all masked, where nothing is stored."""
+        flux, ivar = np.zeros((n, p), np.float32), np.zeros((n, p), np.float32)
+        quality, norm = np.zeros((n, p), np.uint32), np.ones((n, p if per_pixel else 1), np.float32)
+        return cls(flux, ivar, np.ones((n, p), bool), quality, norm)
+
+    def store(self, index, flux, ivar, mask, quality, norm):
+        """Write a block of rows; blocks of different rows may be written at once."""
+        self.flux[index], self.ivar[index], self.mask[index], self.quality[index] = flux, ivar, mask, quality
+        self.norm[index] = norm[:, : self.norm.shape[1]]
+
+
+def join_covariance(instrument, groups, shift, unit, norm):
+    """Scale (N, K) and basis (K, P) of the correlated noise on the grid, or None unless all rows have them."""
+    if not groups or any(rows.covariance is None for rows in groups):
+        return None
+    if instrument.normalization.per_pixel and not all(rows.normalized for rows in groups):
+        raise SpectrumError(
+            f"covariance_factor: {instrument.name} divides by a continuum of many pixels, which it cannot follow; "
+            f"leave it out, or choose another normalization"
+        )
+    bases = [_basis_on_grid(instrument, rows, shift, unit) for rows in groups]
+    if any(not np.array_equal(bases[0], basis) for basis in bases[1:]):
+        return None
+    scale = np.zeros((len(norm), len(bases[0])), np.float32)
+    for rows in groups:
+        scale[rows.index] = rows.covariance[0] / norm[rows.index, :1]
+    return scale, bases[0].astype(np.float32)
+
+
+def _basis_on_grid(instrument, rows, shift, unit):
+    if (shift.factor[rows.index] != 1).any():
+        raise SpectrumError("covariance_factor: cannot be shifted by a velocity; pass spectra at rest, or leave it out")
+    basis = rows.covariance[1] * flux_scale(rows.unit, unit, rows.axis)
+    if np.array_equal(rows.axis, instrument.spectral_axis.value):
+        return basis
+    ones, bits = np.ones(basis.shape), np.zeros(basis.shape, np.uint32)
+    return resample_rows(basis, ones, ones, bits, rows.edges, instrument.edges).flux
+
+
+def assemble(instrument, out, facts, shift, unit):
+    """`PreparedSpectra` of the rows that have enough good pixels; the others are rejected with their reason."""
+    needed = int(np.ceil(instrument.min_good_fraction * instrument.n_pixels))
+    good = out.mask.shape[1] - np.count_nonzero(out.mask, axis=1)
+    reason = shift.reason.copy()
+    for i in np.flatnonzero((good < needed) & (reason == "")):
+        reason[i] = _too_few(good[i], needed, out.quality[i], instrument)
+    keep = reason == ""
+    rows = slice(None) if keep.all() else keep
+    _check_unique(facts.spectrum_id)
+    covariance = None if out.covariance is None else (out.covariance[0][rows], out.covariance[1])
+    return PreparedSpectra(
+        flux=out.flux[rows],
+        ivar=out.ivar[rows],
+        mask=out.mask[rows],
+        quality=out.quality[rows],
+        norm=out.norm[rows],
+        object_id=facts.object_id[rows],
+        spectrum_id=facts.spectrum_id[rows],
+        spectral_axis=instrument.spectral_axis,
+        instrument=instrument.record,
+        catalog=_catalog(facts[rows], shift[rows]),
+        quality_bits=instrument.quality_bits,
+        lsf_sigma=instrument.lsf_sigma,
+        flux_unit=unit,
+        axis_kind=instrument.axis_kind,
+        covariance_factor=covariance,
+        rejected=_rejected(facts[~keep], reason[~keep]),
+    )
+
+
+def _too_few(good, needed, quality, instrument):
+    bad = quality[(quality & np.uint32(instrument.bad_bits)) != 0] & np.uint32(instrument.bad_bits)
+    counts = {name: int(np.count_nonzero(bad >> np.uint32(bit) & 1)) for name, bit in instrument.quality_bits.items()}
+    common = sorted((name for name in counts if counts[name]), key=counts.get, reverse=True)[:3]
+    share = ", ".join(f"{name} {100 * counts[name] / quality.size:.0f} %" for name in common)
+    return f"{good} of {quality.size} pixels are good, {needed} are needed (bad: {share})"
+
+
+def _check_unique(spectrum_id):
+    names, counts = np.unique(spectrum_id, return_counts=True)
+    if (counts > 1).any():
+        raise SpectrumError(
+            f"spectrum_id: expected one row each, got {names[counts > 1][0]!r} {counts[counts > 1][0]} times; "
+            f"visits of a star share object_id, not spectrum_id"
+        )
+
+
+def _catalog(facts, shift):
+    table = QTable()
+    table["snr"] = facts.snr
+    table["frame"] = shift.frame
+    table["radial_velocity"] = facts.velocity * u.km / u.s
+    table["velocity_applied"] = shift.velocity_applied * u.km / u.s
+    table["velocity_source"] = shift.velocity_source
+    for name in ("product", "path", "visit"):
+        table[name] = getattr(facts, name)
+    return table
+
+
+def _rejected(facts, reason):
+    table = empty_rejected()
+    if len(reason) == 0:
+        return table
+    columns = {"spectrum_id": facts.spectrum_id, "object_id": facts.object_id, "reason": reason.astype(str)}
+    return QTable(columns)
