@@ -15,7 +15,7 @@ from specalign.exceptions import SpectrumUnitError, UnknownProductError
 from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
-from specalign.io.spectra import build_spectrum, declared_medium, stated_number, stated_velocity
+from specalign.io.spectra import build_spectrum, declared_medium, inverse_square, stated_number, stated_velocity
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -191,7 +191,7 @@ def _flux_unit(path, header, product):
 def _spectrum(row, flux, error, flags, axis, product, facts):
     index, visit = row
     header, suffix = facts["header"], "" if visit is None else str(visit)
-    error = np.where((error[index] > 0) & (error[index] < _NO_ERROR), error[index], np.inf)
+    error = np.where(error[index] < _NO_ERROR, error[index], np.nan)
     name = f"VHELIO{suffix}"
     velocity = stated_velocity(header.get(name))
     file = str(header.get(f"SFILE{visit}") or f"visit {visit}")
@@ -204,7 +204,7 @@ def _spectrum(row, flux, error, flags, axis, product, facts):
         object_id=facts["object_id"],
         spectrum_id=f"{product.name}-{facts['object_id'] or facts['path'].name}"
         + (f"-{file.removesuffix('.fits')}" if visit else ""),
-        ivar=error**-2,
+        ivar=inverse_square(error),
         quality=translate(flags[index], _TABLE),
         snr=stated_number(header.get(f"SNRVIS{suffix}" if visit else "SNR")),
         radial_velocity=velocity,

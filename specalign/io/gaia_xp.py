@@ -12,7 +12,7 @@ from specalign.exceptions import SpectrumUnitError
 from specalign.io.files import checksum_state, corrupt, existing_file, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import bit_value
-from specalign.io.spectra import build_spectrum, stated_number
+from specalign.io.spectra import build_spectrum, inverse_square, stated_number
 from specalign.io.tables import read_parquet, read_text_table
 
 __all__ = ["BAD_BITS", "N_COEFFICIENTS", "PRODUCTS", "QUALITY_BITS", "SAMPLING", "correlation_matrix", "read"]
@@ -194,7 +194,7 @@ def _continuous(path, row, product, checksum):
         bad_bits=BAD_BITS,
         object_id=source,
         spectrum_id=f"xp-continuous-{source}",
-        ivar=_inverse_square(error),
+        ivar=inverse_square(error),
         quality=quality,
         path=path,
         header=_scalars(row),
@@ -204,11 +204,6 @@ def _continuous(path, row, product, checksum):
         coefficient_standard_deviation=tuple(stated_number(row.get(f"{band}_standard_deviation")) for band in _BANDS),
         n_relevant_bases=tuple(stated_number(row.get(f"{band}_n_relevant_bases")) for band in _BANDS),
     )
-
-
-def _inverse_square(error):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(error > 0, error, np.inf) ** -2.0
 
 
 def _correlations(path, row):
@@ -267,7 +262,7 @@ def _sampled(path, row, product, checksum):
         bad_bits=BAD_BITS,
         object_id=source,
         spectrum_id=f"xp-sampled-{source}",
-        ivar=_inverse_square(error),
+        ivar=inverse_square(error),
         path=path,
         header=_scalars(row),
         checksum=checksum,

@@ -10,7 +10,7 @@ from specutils import SpectrumList
 from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import bit_value, translate
-from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, stated_number
+from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, inverse_square, stated_number
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -139,7 +139,6 @@ def _x1d_spectrum(path, table, index, facts):
         header.get("SRCNAME") or header.get("TARGNAME") or header.get("SOURCEID") or f"source {index + 1}"
     ).strip()
     error = column_quantity(table, _error_name(table), None, where)
-    error.value[~(error.value > 0)] = np.inf
     return build_spectrum(
         column_quantity(table, "FLUX", None, where),
         column_quantity(table, "WAVELENGTH", None, where),
@@ -148,7 +147,7 @@ def _x1d_spectrum(path, table, index, facts):
         bad_bits=BAD_BITS,
         object_id=source,
         spectrum_id=f"{facts['visit']}-{source}-{index + 1}",
-        ivar=error**-2,
+        ivar=inverse_square(error.value) << error.unit**-2,
         quality=translate(table.data["DQ"], _TABLE),
         medium=declared_medium(header, "vacuum"),
         frame=_frame(header),

@@ -71,7 +71,10 @@ def translate(values, table):
     >>> translate([0, 1, 4, 64], {0: 3, 2: 0, None: 23}).tolist()
     [0, 8, 1, 8388608]
     """
-    values = np.asarray(values).astype(np.int64)
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        values = np.where(np.abs(values) < 2**31, values, 0)  # a NaN or a huge number is no flag
+    values = values.astype(np.int64)
     quality = np.zeros(values.shape, dtype=np.uint32)
     known = 0
     for bit, ours in table.items():

@@ -14,6 +14,7 @@ __all__ = [
     "build_spectrum",
     "column_quantity",
     "declared_medium",
+    "inverse_square",
     "stated_number",
     "stated_velocity",
     "velocity_of_redshift",
@@ -232,6 +233,21 @@ def _flag(flux, ivar, quality, mask, bits, bad_bits):
         quality[wrong & ~bad] |= bit_value(bits, name)
         bad |= wrong
     return quality, bad
+
+
+def inverse_square(error):
+    """Inverse variance of errors: 0 where an error is zero, negative or NaN, so that it tells nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.io.spectra import inverse_square
+    >>> inverse_square([0.5, 0.0, np.nan])
+    array([4., 0., 0.])
+    """
+    error = np.asarray(error, dtype=float)
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        return np.where(error > 0, error, np.inf) ** -2.0
 
 
 def stated_number(value):

@@ -81,8 +81,10 @@ def read_parquet(path, arrays):
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError(f"{path}: parquet files need pyarrow: pip install pyarrow") from error
-    if path.read_bytes()[:4] not in (PARQUET_MAGIC, PARQUET_MAGIC[: path.stat().st_size]):
-        raise UnknownProductError(f"{path}: not a parquet file; it does not begin with {PARQUET_MAGIC!r}.")
+    with open(path, "rb") as stream:
+        start = stream.read(len(PARQUET_MAGIC))
+    if not PARQUET_MAGIC.startswith(start):
+        raise UnknownProductError(f"{path}: not a parquet file: it begins with {start!r} instead of {PARQUET_MAGIC!r}.")
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
