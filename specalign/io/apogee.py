@@ -64,7 +64,7 @@ BAD_BITS = ("BADPIX", "CRPIX", "SATPIX", "UNFIXABLE", "BADDARK", "BADFLAT", "BAD
 _TABLE = {bit: bit for bit in range(15)} | {None: 23}
 # The reduction writes 1e10 as the error of a pixel without information, and multiples of it after resampling.
 _NO_ERROR = 0.99e10
-_FLUX_UNIT = 1e-17 * u.erg / u.s / u.cm**2 / u.AA
+_FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)  # a unit: a Quantity would scale the flux, not its ivar
 _FLUX_TEXT = "(10^-17 erg/s/cm^2/Ang)"
 _EXTENSIONS = {"aspcapStar": 5, "apStar": 10}
 _ANNOUNCED = re.compile(r"\bHDU(\d+)\b")  # apStar files list their extensions in HISTORY
