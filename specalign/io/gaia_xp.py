@@ -183,6 +183,7 @@ def _continuous(path, row, product, checksum):
         half = slice(i * n, (i + 1) * n)
         values, errors = (_array(path, row, f"{band}_{name}", n) for name in ("coefficients", "coefficient_errors"))
         if values is None or errors is None:
+            _check_absent(path, row, band)
             quality[half] = bit_value(QUALITY_BITS, f"MISSING_{band.upper()}")
         else:
             flux[half], error[half] = values, errors
@@ -204,6 +205,14 @@ def _continuous(path, row, product, checksum):
         coefficient_standard_deviation=tuple(stated_number(row.get(f"{band}_standard_deviation")) for band in _BANDS),
         n_relevant_bases=tuple(stated_number(row.get(f"{band}_n_relevant_bases")) for band in _BANDS),
     )
+
+
+def _check_absent(path, row, band):
+    """A source without a band says so; where it counts parameters, the file has lost them."""
+    stated = stated_number(row.get(f"{band}_n_parameters"))
+    if stated > 0:
+        what = f"source {row.get('source_id')} states {stated:g} parameters of {band.upper()}, and has none"
+        raise corrupt(path, what)
 
 
 def _correlations(path, row):
