@@ -154,7 +154,7 @@ def _common_axis(queries, gallery, at_least=10):
 
 
 def _on_common_axis(prepared, axis, block=1024):
-    """Mean-subtracted flux and weights (N, P) on an axis in Angstrom, in blocks of rows since the operator is float64."""
+    """Mean-subtracted flux and weights (N, P) on an axis in Angstrom, in blocks: the operator is float64."""
     edges = pixel_edges(prepared.spectral_axis.to_value(u.AA)), pixel_edges(axis)
     flux, weight = np.empty((2, len(prepared), len(axis)), dtype=np.float32)
     for rows in np.array_split(np.arange(len(prepared)), max(1, -(-len(prepared) // block))):

@@ -9,9 +9,8 @@ from specalign.exceptions import LabelError
 __all__ = ["column_values", "difference_unit", "label_names", "with_unit"]
 
 #: Columns that catalogues carry beside labels.
-NOT_LABELS = frozenset(
-    "object_id spectrum_id ra dec snr radial_velocity velocity_applied parallax distance flag flags epoch mjd".split()
-)
+NOT_LABELS = {"object_id", "spectrum_id", "ra", "dec", "snr", "radial_velocity", "velocity_applied", "parallax",
+              "distance", "flag", "flags", "epoch", "mjd"}  # fmt: skip
 
 
 def label_names(table):

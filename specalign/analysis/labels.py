@@ -30,8 +30,8 @@ class LabelModel:
     method : {"knn", "linear", "mlp"}
         ``knn``: similarity-weighted mean of the ``k`` nearest rows (10), error from their scatter.
         ``linear``: ridge regression (``alphas``, ``folds``, ``seed``), error from stars held out in turn.
-        ``mlp``: ensemble of small perceptrons, errors row by row, calibrated on held-out stars; see
-        `specalign.analysis.network.NetworkEnsemble` for its options (``hidden``, ``members``, ``max_epochs``, ``seed``).
+        ``mlp``: ensemble of small perceptrons (``hidden``, ``members``, ``max_epochs``, ``seed``, ...; see
+        `specalign.analysis.network.NetworkEnsemble`), errors row by row, calibrated on held-out stars.
     **options
         Of the method.
 

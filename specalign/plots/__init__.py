@@ -1,0 +1,34 @@
+"""Figures and the report: the only place that imports matplotlib.
+
+Every function returns a `matplotlib.figure.Figure` and needs no display; `figure.savefig(path)` writes it.  The names
+are imported when first used; without matplotlib that is a `~specalign.exceptions.MissingExtraError`.
+"""
+
+import importlib
+
+_PUBLIC = {
+    "Section": "report",
+    "plot_before_after": "spectra",
+    "plot_embedding": "space",
+    "plot_history": "training",
+    "plot_kiel": "labels",
+    "plot_labels": "labels",
+    "plot_neighbours": "spectra",
+    "plot_prepared": "spectra",
+    "plot_retrieval": "space",
+    "write_report": "report",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_PUBLIC])

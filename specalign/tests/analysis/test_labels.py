@@ -70,11 +70,11 @@ def test_rows_do_not_depend_on_each_other(survey, model):
 
 def test_the_same_seed_gives_the_same_and_no_global_state_moves(survey, model):
     apogee, nirspec, labels = survey
-    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     first = model.fit(apogee, labels).predict(nirspec)
     second = LabelModel(model.method, **model.options).fit(apogee, labels).predict(nirspec)
     assert np.array_equal(first["teff"].value, second["teff"].value)
-    assert np.array_equal(np.random.get_state()[1], numpy_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 

@@ -113,12 +113,12 @@ def test_approximate_search_reports_its_recall_and_sorts(survey, monkeypatch, ca
 @pytest.mark.slow
 def test_pynndescent_finds_what_exact_search_finds():
     gallery, queries = make_table(2000)[0], make_table(300, seed=1)[0]
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     found = gallery.search(queries, k=10, method="pynndescent")
     assert found.meta["recall"] > 0.95
     again = gallery.search(queries, k=10, method="pynndescent")
     assert np.array_equal(found["neighbour_row"], again["neighbour_row"])
-    assert np.array_equal(np.random.get_state()[1], state)
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_methods_are_named():

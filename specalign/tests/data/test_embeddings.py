@@ -81,7 +81,7 @@ def test_every_flipped_bit_is_refused(tmp_path_factory, place, bit):
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] ^= 1 << bit
     path.write_bytes(content)
-    with pytest.raises((CorruptFileError, UnknownProductError), match="table.fits"):
+    with pytest.raises((CorruptFileError, UnknownProductError), match=r"table\.fits"):
         EmbeddingTable.read(path)
 
 

@@ -1,0 +1,122 @@
+"""Labels of stars: where they lie, and how well they are recovered."""
+
+import numpy as np
+
+from specalign.analysis import metrics
+from specalign.analysis.columns import column_values
+from specalign.plots.style import ACCENT, INK, MUTED, new_axes, new_figure, styled, unit_label
+
+__all__ = ["plot_kiel", "plot_labels"]
+
+#: Above this many points a cloud is drawn as a density.
+MANY = 3000
+
+NAMES = {"teff": "Effective temperature", "logg": "Surface gravity log g", "fe_h": "[Fe/H]"}
+
+
+def label_text(name):
+    """Name of a label as astronomers write it: mg_fe is [Mg/Fe]."""
+    parts = name.split("_")
+    if name not in NAMES and len(parts) == 2 and parts[1] in ("fe", "h", "m"):
+        return f"[{parts[0].capitalize()}/{parts[1].capitalize()}]"
+    return NAMES.get(name, name)
+
+
+@styled
+def plot_kiel(labels, colour="fe_h", ax=None):
+    """Surface gravity against effective temperature, both decreasing as astronomers draw them.
+
+    Parameters
+    ----------
+    labels : `~astropy.table.QTable`
+        With columns teff and logg, true or predicted.
+    colour : str
+        A third label; left out where the table does not have it.
+    ax : `~matplotlib.axes.Axes`, optional
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    ax = new_axes(ax, width=5.4, height=4.4)
+    teff, teff_unit, _ = column_values(labels, "teff")
+    logg, logg_unit, _ = column_values(labels, "logg")
+    shade = {"color": ACCENT}
+    if colour in labels.colnames:
+        values, unit, _ = column_values(labels, colour)
+        shade = {"c": values}
+    points = ax.scatter(teff, logg, s=8, alpha=0.8, linewidths=0, rasterized=True, **shade)
+    if "c" in shade:
+        ax.figure.colorbar(points, ax=ax, label=unit_label(label_text(colour), unit), pad=0.02)
+    ax.invert_xaxis()
+    ax.invert_yaxis()
+    ax.set(xlabel=unit_label(NAMES["teff"], teff_unit), ylabel=unit_label(NAMES["logg"], logg_unit))
+    system = labels.meta.get("label_system")
+    ax.set_title(f"{len(labels)} stars" + (f", labels: {system}" if system else ""))
+    return ax.figure
+
+
+@styled
+def plot_labels(predicted, true, names=None):
+    """Predicted against true labels, with residuals.
+
+    Parameters
+    ----------
+    predicted, true : `~astropy.table.QTable`
+        As for `specalign.metrics.labels`.
+    names : sequence of str, optional
+        By default the first three labels that both have.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    figures = metrics.labels(predicted, true)
+    names = list(names or [str(name) for name in figures["label"]][:3])
+    rows = metrics.match_rows(predicted["object_id"], true["object_id"])
+    figure = new_figure(width=3.4 * len(names) + 0.4, height=4.6)
+    panels = figure.subplots(2, len(names), sharex="col", squeeze=False, height_ratios=(3, 1.2))
+    for name, top, bottom in zip(names, *panels, strict=True):
+        summary = figures[list(figures["label"]).index(name)]
+        _draw_label(top, bottom, name, *_pairs(name, predicted, true, rows), summary)
+    return figure
+
+
+def _pairs(name, predicted, true, rows):
+    truth, unit, error_unit = column_values(true, name)
+    values = column_values(predicted, name, unit)[0]
+    errors = np.full(len(values), np.nan)
+    if f"{name}_err" in predicted.colnames:
+        errors = column_values(predicted, f"{name}_err", error_unit)[0]
+    truth = np.where(rows >= 0, truth[rows], np.nan)
+    used = np.isfinite(values) & np.isfinite(truth)
+    return truth[used], values[used], errors[used], unit, error_unit
+
+
+def _draw_label(top, bottom, name, truth, values, errors, unit, error_unit, summary):
+    ends = [min(truth.min(), values.min()), max(truth.max(), values.max())] if truth.size else [0, 1]
+    top.plot(ends, ends, color=INK, linewidth=0.8, zorder=3)
+    bottom.axhline(0, color=INK, linewidth=0.8, zorder=3)
+    _cloud(top, truth, values)
+    if np.isfinite(errors).any() and len(truth) <= MANY:
+        bottom.errorbar(truth, values - truth, errors, fmt="none", ecolor=MUTED, elinewidth=0.5, alpha=0.4)
+    _cloud(bottom, truth, values - truth)
+    top.set(title=label_text(name), ylabel=unit_label("Predicted", unit))
+    bottom.set(xlabel=unit_label("True", unit), ylabel=unit_label("Residual", error_unit))
+    top.annotate(_summary(summary), (0.04, 0.96), xycoords="axes fraction", va="top", fontsize=8.5)
+    if truth.size:
+        limit = max(np.percentile(np.abs(values - truth), 99) * 1.3, 1e-12)
+        bottom.set_ylim(-limit, limit)
+
+
+def _cloud(ax, x, y):
+    if len(x) > MANY:
+        ax.hexbin(x, y, gridsize=60, bins="log", mincnt=1, cmap="Blues", linewidths=0.1)
+    else:
+        ax.scatter(x, y, s=9, alpha=0.55, color=ACCENT, linewidths=0, rasterized=True)
+
+
+def _summary(row):
+    unit = str(row["unit"])
+    text = f"RMSE {row['rmse']:.3g} {unit}\nbias {row['bias']:+.2g} {unit}\nR² {row['r2']:.3f}\nn = {row['n']}"
+    return text + (f"\n{row['ratio']:.2f} × bound" if np.isfinite(row["ratio"]) else "")

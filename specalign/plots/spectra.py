@@ -1,0 +1,194 @@
+"""Spectra before and after preparation, and beside those that look like them."""
+
+import astropy.units as u
+import numpy as np
+
+from specalign.exceptions import MatchError
+from specalign.plots.style import (
+    ACCENT,
+    MUTED,
+    SOFT,
+    instrument_colour,
+    new_axes,
+    new_figure,
+    styled,
+    unit_label,
+    wavelength,
+)
+
+__all__ = ["plot_before_after", "plot_neighbours", "plot_prepared"]
+
+
+@styled
+def plot_prepared(prepared, ax=None, rows=(0, 1, 2)):
+    """Prepared spectra above each other, with gaps where pixels are masked and a band of one standard deviation.
+
+    Parameters
+    ----------
+    prepared : `~specalign.PreparedSpectra`
+    ax : `~matplotlib.axes.Axes`, optional
+    rows : sequence of int
+        Those that are beyond the end are left out.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    rows = [row for row in rows if row < len(prepared)]
+    ax = new_axes(ax, height=1.6 + 0.9 * len(rows))
+    step = _offset(prepared, rows)
+    for number, row in enumerate(rows):
+        _draw_row(ax, prepared, row, offset=number * step)
+    ax.set(title=_title(prepared), ylabel=_flux_label(prepared, step if len(rows) > 1 else 0))
+    ax.set_xlabel(_axis_label(prepared))
+    return ax.figure
+
+
+def _offset(prepared, rows):
+    shown = np.where(prepared.mask[rows], np.nan, prepared.flux[rows])
+    if not np.isfinite(shown).any():
+        return 1.0
+    low, high = np.nanpercentile(shown, [1, 99])
+    return float(max(1.3 * (high - low), 1e-3))
+
+
+def _draw_row(ax, prepared, row, offset=0.0, color=None, label=True):
+    x, _ = wavelength(prepared.spectral_axis)
+    good = ~prepared.mask[row]
+    flux = np.where(good, prepared.flux[row], np.nan) + offset
+    sigma = 1 / np.sqrt(np.where(good, prepared.ivar[row], np.inf))
+    color = color or instrument_colour(prepared.instrument.name)
+    ax.fill_between(x, flux - sigma, flux + sigma, color=color, alpha=0.18, linewidth=0)
+    ax.plot(x, flux, color=color, linewidth=0.7)
+    if label and good.any():
+        text = f"{prepared.object_id[row]}  S/N {prepared.snr[row]:.0f}"
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+        ax.annotate(text, (1, np.percentile(flux[good], 99.5)), (0, 3), fontsize=7.5, **place)
+
+
+def _title(prepared):
+    return f"{prepared.instrument.name}: prepared, {100 * prepared.good_fraction.mean():.0f} % of pixels good"
+
+
+def _axis_label(prepared):
+    label = wavelength(prepared.spectral_axis)[1]
+    return label.replace("Wavelength", "Vacuum wavelength") if prepared.axis_kind == "wavelength" else label
+
+
+def _flux_label(prepared, step=0):
+    text = unit_label("Normalised flux", u.dimensionless_unscaled)
+    return f"{text}\n(steps of {step:.2g})" if step else text
+
+
+@styled
+def plot_before_after(spectrum, prepared, row=0):
+    """One spectrum as it was read, and as it was prepared.
+
+    Parameters
+    ----------
+    spectrum : `~specutils.Spectrum`
+        Of one dimension, with a mask (True = bad).
+    prepared : `~specalign.PreparedSpectra`
+    row : int
+        Which row of ``prepared`` belongs to the spectrum.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    figure = new_figure(height=5.2)
+    top, bottom = figure.subplots(2, 1)
+    _draw_read(top, spectrum)
+    _draw_row(bottom, prepared, row)
+    _draw_masked(bottom, wavelength(prepared.spectral_axis)[0], prepared.mask[row])
+    frame = _catalog(prepared, row, "frame")
+    bottom.set(title=f"prepared{frame}", xlabel=_axis_label(prepared), ylabel=_flux_label(prepared))
+    return figure
+
+
+def _draw_read(ax, spectrum):
+    x, label = wavelength(spectrum.spectral_axis)
+    mask = np.zeros(x.shape, dtype=bool) if spectrum.mask is None else np.asarray(spectrum.mask, dtype=bool)
+    flux = np.asarray(spectrum.flux.value, dtype=float)
+    ax.plot(x, np.where(mask, np.nan, flux), color=ACCENT, linewidth=0.7)
+    _draw_masked(ax, x, mask)
+    _limit(ax, flux[~mask])
+    facts = [str(spectrum.meta[key]) for key in ("object_id", "product", "frame", "medium") if spectrum.meta.get(key)]
+    ax.set(title="as read: " + (", ".join(facts) or "no facts stated"), xlabel=label)
+    ax.set_ylabel(unit_label("Flux", spectrum.flux.unit))
+
+
+def _draw_masked(ax, x, mask):
+    if mask.any():
+        ax.plot(x[mask], np.full(mask.sum(), 0.02), "|", color=MUTED, markersize=5, transform=ax.get_xaxis_transform())
+        place = {"xycoords": "axes fraction", "fontsize": 7.5, "color": SOFT}
+        ax.annotate(f"{100 * mask.mean():.0f} % masked", (0.005, 0.05), **place)
+
+
+def _limit(ax, values):
+    values = values[np.isfinite(values)]
+    if values.size:
+        low, high = np.percentile(values, [0.2, 99.8])
+        margin = 0.1 * (high - low) + 1e-12 * max(abs(high), 1e-30)
+        ax.set_ylim(low - margin, high + margin)
+
+
+def _catalog(prepared, row, name):
+    if name not in prepared.catalog.colnames:
+        return ""
+    return f", {prepared.catalog[name][row]} {name}"
+
+
+@styled
+def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
+    """A query spectrum above the spectra that were found for it.
+
+    Parameters
+    ----------
+    neighbours : `~astropy.table.QTable`
+        From `specalign.EmbeddingTable.search`.
+    queries, gallery : `~specalign.PreparedSpectra`
+        Where the spectra of the query and of its neighbours are.
+    spectrum_id : str, optional
+        Of the query; by default the first one of the table.
+    n : int
+        Neighbours to draw.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+
+    Raises
+    ------
+    MatchError
+        A spectrum is not there.
+    """
+    spectrum_id = str(neighbours["spectrum_id"][0]) if spectrum_id is None else spectrum_id
+    found = neighbours[neighbours["spectrum_id"] == spectrum_id]
+    found = found[np.argsort(found["rank"])][:n]
+    figure = new_figure(height=1.7 * (1 + len(found)))
+    axes = figure.subplots(1 + len(found), 1, squeeze=False)[:, 0]
+    row = _row_of(queries, spectrum_id)
+    _draw_panel(axes[0], queries, row, f"query, {queries.instrument.name}: {queries.object_id[row]}")
+    for ax, hit in zip(axes[1:], found, strict=True):
+        row = _row_of(gallery, hit["neighbour_spectrum_id"])
+        same = ", the same star" if hit["neighbour_object_id"] == hit["object_id"] else ""
+        name = f"{gallery.instrument.name}: {hit['neighbour_object_id']}{same}"
+        _draw_panel(ax, gallery, row, f"{hit['rank']}. {name} (cosine {hit['similarity']:.3f})")
+    return figure
+
+
+def _row_of(prepared, spectrum_id):
+    rows = np.flatnonzero(prepared.spectrum_id == spectrum_id)
+    if not rows.size:
+        raise MatchError(
+            f"spectrum_id {str(spectrum_id)!r} is not among the {len(prepared)} spectra of {prepared.instrument.name}"
+        )
+    return int(rows[0])
+
+
+def _draw_panel(ax, prepared, row, title):
+    _draw_row(ax, prepared, row, label=False)
+    _limit(ax, prepared.flux[row][~prepared.mask[row]])
+    ax.set_title(title, fontsize=9)
+    ax.set(xlabel=_axis_label(prepared), ylabel="Norm. flux\n[dimensionless]")

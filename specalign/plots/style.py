@@ -1,0 +1,87 @@
+"""One look for all figures, without touching matplotlib's global settings or needing a display."""
+
+import functools
+
+from specalign.exceptions import MissingExtraError
+
+try:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise MissingExtraError("figures need matplotlib: pip install 'specalign[plot]'") from error
+
+__all__ = ["instrument_colour", "new_axes", "new_figure", "styled", "unit_label", "wavelength"]
+
+ACCENT, MUTED, SOFT, INK = "#1f5fa8", "#9aa3ad", "#6b747d", "#22282f"
+
+#: Distinguishable by colour-blind readers, and in grey.
+PALETTE = ("#1f5fa8", "#c8502d", "#2a8c6e", "#b98a12", "#7a4fa3", "#4d5963")
+INSTRUMENTS = {"apogee": "#c8502d", "nirspec": "#1f5fa8", "lamost": "#2a8c6e", "gaia_xp": "#b98a12"}
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "grid.color": "#e3e7eb",
+    "grid.linewidth": 0.7,
+    "image.cmap": "viridis",
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "text.color": INK,
+    "text.usetex": False,
+    "xtick.color": "#4d5963",
+    "ytick.color": "#4d5963",
+}
+
+
+def styled(function):
+    """Draw with the style of this package, and leave the user's settings as they are."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **options):
+        with mpl.rc_context(STYLE):
+            return function(*args, **options)
+
+    return wrapper
+
+
+def new_figure(width=7.2, height=3.6):
+    """A figure that belongs to no window and no pyplot state."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def new_axes(ax=None, **size):
+    """The given axes, or those of a new figure."""
+    return new_figure(**size).subplots() if ax is None else ax
+
+
+def instrument_colour(name, number=0):
+    """The colour of a built-in instrument, or the next one of the palette."""
+    return INSTRUMENTS.get(name, PALETTE[number % len(PALETTE)])
+
+
+def unit_label(name, unit):
+    """Axis label with its unit in brackets; a number without one says so."""
+    text = getattr(unit, "to_string", lambda *_: str(unit))("unicode") if unit is not None else ""
+    return f"{name} [{text or 'dimensionless'}]"
+
+
+def wavelength(axis):
+    """Values and label of a spectral axis: Angstrom, or the number of a coefficient."""
+    import astropy.units as u
+
+    axis = u.Quantity(axis)
+    if axis.unit.is_equivalent(u.AA, u.spectral()):
+        return axis.to_value(u.AA, u.spectral()), "Wavelength [Å]"
+    return axis.value, unit_label("Coefficient number", axis.unit)

@@ -1,0 +1,107 @@
+import re
+from html.parser import HTMLParser
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, QTable, Table
+
+from specalign.exceptions import SpecalignError
+from specalign.plots import Section, plot_kiel, write_report
+
+
+class Reader(HTMLParser):
+    """Tags in their order, checked to be closed, and every attribute that could fetch something."""
+
+    EMPTY = {"meta", "img", "wbr"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.images, self.text = [], [], 0, []
+
+    def handle_starttag(self, tag, attrs):
+        self.open += [] if tag in self.EMPTY else [tag]
+        self.images += tag == "img"
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data.strip())
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+def test_a_report_is_one_closed_file_with_everything_in_it(tmp_path, labels):
+    section = Section("Stars", "One.\n\nTwo.", [(plot_kiel(labels), "The <stars>")], [(labels, "Labels")], ["A mock."])
+    path = tmp_path / "report.html"
+    write_report(
+        path, "A <run>", [section, Section("Empty")], subtitle="of a test",
+        headline=[("recall@1", "0.5", "chance 0.1")], notes=["Nothing here is real."], provenance={"seed": 1, "grids": {"apogee": "abc"}, "versions": ["a", "b"]},
+    )  # fmt: skip
+    page = read(path)
+    assert page.images == 1
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    for text in (
+        "A <run>",
+        "of a test",
+        "One.",
+        "Two.",
+        "A mock.",
+        "Nothing here is real.",
+        "recall@1",
+        "0.5",
+        "abc",
+        "a, b",
+    ):
+        assert text in page.text
+    assert "Labels (the first 20 of 300 rows)" in page.text
+    assert "dex(cm s⁻²)" in page.text
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_nothing_can_be_fetched_and_nothing_can_run(tmp_path):
+    path = tmp_path / "report.html"
+    write_report(path, "</title><script>alert(1)</script>", [Section("<img src=x>")], provenance={"<b>": "<i>"})
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"<script|<link|<img|<i>|<b>|https?:", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path, labels):
+    for name in ("a", "b"):
+        write_report(tmp_path / name, "A run", [Section("Stars", figures=[(plot_kiel(labels), "Stars")])])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.41234, "0.4123"), (5.4321, "5.432"), (62.344, "62.34"), (4512.34, "4\u2009512.3"), (np.nan, "–"),
+        (3.2e-7, "3.20e-07"), (-0.25, "-0.2500"), (1234567, "1\u2009234\u2009567"), (True, "yes"), ("text", "text"),
+    ],
+)  # fmt: skip
+def test_numbers_are_readable(tmp_path, value, text):
+    write_report(tmp_path / "r.html", "t", [Section("s", tables=[(Table({"a": [value]}), "c")])])
+    assert text in read(tmp_path / "r.html").text
+
+
+def test_masked_values_are_dashes(tmp_path):
+    masked = Table({"teff": MaskedColumn([4000.0, -9999.0], mask=[0, 1], unit="K")})
+    for table in (masked, QTable(masked)):
+        write_report(tmp_path / "r.html", "t", [Section("s", tables=[(table, "c")])])
+        assert "9" not in "".join(read(tmp_path / "r.html").text[-4:])
+        assert "–" in read(tmp_path / "r.html").text
+
+
+def test_a_column_of_vectors_is_refused_and_nothing_is_written(tmp_path):
+    table = QTable({"flux": np.ones((2, 3)) * u.Jy})
+    with pytest.raises(SpecalignError, match="'flux' has 2 dimensions"):
+        write_report(tmp_path / "r.html", "t", [Section("s", tables=[(table, "c")])])
+    assert not list(tmp_path.iterdir())
