@@ -14,7 +14,7 @@ from specalign.exceptions import CorruptFileError, SpecalignError, UnknownProduc
 from specalign.io import READERS, files
 from specalign.io.files import atomic_write, checksum_state, header_dict, native, open_fits, read_text
 from specalign.tests.io import synthetic
-from specalign.tests.io.damage import contents, flips, structure_cuts
+from specalign.tests.io.damage import contents, flips, harmless_cuts, structure_cuts
 
 
 @pytest.fixture(params=list(synthetic.WRITERS))
@@ -26,19 +26,13 @@ def whole(request, tmp_path):
     return path, READERS[instrument]
 
 
-def is_harmless(path, raw, size):
-    """A cut within the padding at the end, or one after a whole row of text, which cannot know of the next row."""
-    if path.suffix == ".csv":
-        return raw[:size].endswith(b"\n") and raw[:size].count(b"\n") > 1
-    return path.suffix == ".fits" and len(raw) - size < 2880 and not raw[size:].strip(b"\0 ")
-
-
 def test_every_cut_is_refused_with_the_path_or_changes_nothing(whole):
     path, read = whole
     raw, expected = path.read_bytes(), contents(read(path))
+    is_harmless = harmless_cuts(path)
     for size in structure_cuts(len(raw), random=60, seed=1):
         path.write_bytes(raw[:size])
-        if is_harmless(path, raw, size):
+        if is_harmless(size):
             found = contents(read(path))
             assert found == expected[: len(found)]
             assert len(found) == len(expected) or path.suffix == ".csv"
@@ -68,7 +62,8 @@ def test_every_cut_and_300_flips(name, tmp_path):
     write(path, checksum=True)
     raw = path.read_bytes()
     cuts = structure_cuts(len(raw), random=200, seed=3)
-    damaged = [raw[:size] for size in cuts if not is_harmless(path, raw, size)]
+    is_harmless = harmless_cuts(path)
+    damaged = [raw[:size] for size in cuts if not is_harmless(size)]
     for content in [*damaged, *flips(raw, number=300, seed=4)]:
         path.write_bytes(content)
         with pytest.raises(CorruptFileError, match=name):
@@ -115,7 +110,7 @@ def test_our_checksum_is_that_of_astropy(tmp_path):
             assert hdus[0].verify_checksum() == hdus[0].verify_datasum() == 1
 
 
-@pytest.mark.parametrize("size", [10**12, 2**63, 10**20])
+@pytest.mark.parametrize("size", [10**12, 2**63, 10**19])
 def test_a_claimed_size_is_checked_before_anything_is_allocated(size, tmp_path):
     path = tmp_path / "a.fits"
     fits.PrimaryHDU(np.ones(3)).writeto(path)
