@@ -10,14 +10,13 @@ from specalign.instruments.continuum import (
     MedianFlux,
     Unchanged,
     check_rule,
-    segments_of,
 )
 
 __all__ = ["Apogee"]
 
-# Vacuum wavelengths that a chip can reach at rest for velocities within 500 km/s.  The chips themselves are where the
-# file has good pixels; these limits only say which polynomial a pixel belongs to.
-CHIPS = ((15100.0, 15830.0), (15830.0, 16450.0), (16450.0, 17050.0))
+# First and one past the last pixel of each chip that ASPCAP fits, 7514 in all: the flux beyond is not reliable
+# (Holtzman et al. 2018, AJ 156, 125, and the headers of aspcapStar files).
+CHIPS = ((246, 3274), (3585, 6080), (6344, 8335))
 
 
 class Apogee(Instrument):
@@ -41,7 +40,10 @@ class Apogee(Instrument):
     def __init__(self, normalization="continuum"):
         check_rule(normalization, [rule for rule in NORMALIZATION_RULES if rule != "pivot"])
         wavelength = 10 ** (4.179 + 6e-6 * np.arange(8575))
-        rules = {"continuum": Continuum(segments_of(wavelength, *CHIPS)), "median": MedianFlux(), "none": Unchanged()}
+        self.outside = np.ones(wavelength.size, bool)
+        for start, stop in CHIPS:
+            self.outside[start:stop] = False
+        rules = {"continuum": Continuum(np.array(CHIPS)), "median": MedianFlux(), "none": Unchanged()}
         super().__init__(
             wavelength * u.AA,
             # Nominal R of the survey (Wilson et al. 2019, PASP 131, 055001).

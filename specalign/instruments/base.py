@@ -6,8 +6,6 @@ normalisation.  Nothing is convolved.
 
 import functools
 import importlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 
 import astropy.units as u
 import numpy as np
@@ -19,14 +17,11 @@ from specalign.instruments.frames import plan_shift, window_factor
 from specalign.instruments.masking import MASK_VERSION, MaskRules, flag_pixels
 from specalign.instruments.output import Output, assemble, join_covariance
 from specalign.instruments.prepared import InstrumentRecord, grid_digest
-from specalign.instruments.resampling import ResampledRows, pixel_edges
+from specalign.instruments.resampling import ResampledRows, in_blocks, pixel_edges
 from specalign.instruments.rows import Facts, facts_of_arrays, rows_from_arrays
-from specalign.io.quality import COMMON_BITS
+from specalign.io.quality import COMMON_BITS, bit_value
 
 __all__ = ["Instrument"]
-
-_BLOCK = 32  # rows a thread works on at once: they fit into its cache
-_MAX_THREADS = 4
 
 
 class Instrument:
@@ -54,6 +49,8 @@ class Instrument:
         Own bits that mask a pixel, besides the reader's ``BAD_BITS`` and `specalign.instruments.masking.ALWAYS_BAD`.
     velocity_resolved : bool
         False where the resolution hides every velocity, so that none is applied.
+    outside : (P,) bool or None
+        Pixels of the grid that no detector covers reliably: flagged EDGE whatever the file has there.
     min_good_fraction : float
         A row with a smaller share of good pixels on the grid is rejected.
     """
@@ -66,6 +63,7 @@ class Instrument:
     velocity_resolved = True
     min_good_fraction = 0.1
     axis_kind = "wavelength"
+    outside = None
 
     def __init__(self, spectral_axis, *, lsf_sigma, normalization, options):
         self.spectral_axis = spectral_axis
@@ -327,6 +325,8 @@ class Instrument:
         shape = (len(flux), self.n_pixels)
         out = ResampledRows(np.empty(shape), np.empty(shape), np.empty(shape, np.uint32))
         _kernels.resample(flux, ivar, good, quality, *rows.edges, *self.edges, factor, *out)
+        if self.outside is not None:
+            out.quality[:, self.outside] |= bit_value(COMMON_BITS, "EDGE")
         return out
 
     def _prepare_groups(self, groups, refused, n):
@@ -342,13 +342,7 @@ class Instrument:
         return assemble(self, out, facts, shift, unit)
 
     def _fill(self, rows, shift, scale, out):
-        blocks = [slice(i, i + _BLOCK) for i in range(0, len(rows), _BLOCK)]
-        fill = functools.partial(self._fill_block, rows, shift, scale, out)
-        if len(blocks) == 1:
-            fill(blocks[0])
-            return
-        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-            list(pool.map(fill, blocks))
+        in_blocks(functools.partial(self._fill_block, rows, shift, scale, out), len(rows))
 
     def _fill_block(self, rows, shift, scale, out, block):
         from specalign.instruments import _kernels

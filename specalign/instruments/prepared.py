@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import html
 from dataclasses import dataclass, field
 
 import astropy.units as u
@@ -144,6 +145,75 @@ class PreparedSpectra:
             f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {len(np.unique(self.object_id))} "
             f"objects, {self.flux.shape[1]} pixels, {100 * good:.1f} % good, {len(self.rejected)} rejected>"
         )
+
+    def _repr_html_(self):
+        """A table for notebooks."""
+        facts = {
+            "instrument": f"{self.instrument.name} {self.instrument.options}",
+            "spectra": f"{len(self)} of {len(np.unique(self.object_id))} objects, {len(self.rejected)} rejected",
+            "pixels": f"{self.flux.shape[1]}, {100 * (1 - self.mask.mean() if self.mask.size else 0):.1f} % good",
+            "signal to noise": f"{np.median(self.snr):.1f} (median)" if len(self) else "none",
+            "mask rules, grid": f"{self.instrument.mask_version}, {self.instrument.grid_digest[:12]}",
+        }
+        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
+        return f"<table><caption>PreparedSpectra</caption>{rows}</table>"
+
+    def to_spectrum(self, i, *, absolute=False):
+        """One row as a `specutils.Spectrum` with mask, uncertainty, quality bits and facts.
+
+        Parameters
+        ----------
+        i : int
+        absolute : bool
+            True: multiply by ``norm`` again, and give the unit back.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> import numpy as np
+        >>> from specalign.instruments import get_instrument
+        >>> xp = get_instrument("gaia_xp")
+        >>> flux = np.full((1, 343), 3e-17) * u.W / u.m**2 / u.nm
+        >>> prepared = xp.prepare_arrays(flux, spectral_axis=xp.spectral_axis, object_id=["star"])
+        >>> prepared.to_spectrum(0).flux[0], prepared.to_spectrum(0, absolute=True).flux[0].to(flux.unit)
+        (<Quantity 1.>, <Quantity 3e-17 W / (nm m2)>)
+        """
+        from specalign.instruments.storage import row_to_spectrum
+
+        return row_to_spectrum(self, range(len(self))[i], absolute)
+
+    def write(self, path):
+        """Write one FITS file with checksums; it appears complete or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            A file that is there is replaced.
+        """
+        from specalign.instruments.storage import write_prepared
+
+        write_prepared(self, path)
+
+    @classmethod
+    def read(cls, path):
+        """Read a file that `write` made.
+
+        Raises
+        ------
+        CorruptFileError
+            It is truncated or damaged.
+        UnknownProductError
+            It is something else.
+        """
+        from specalign.instruments.storage import read_prepared
+
+        return read_prepared(path)
+
+    def plot(self, ax=None, rows=None):
+        """Draw some rows; see `specalign.plots.plot_prepared`."""
+        from specalign.plots import plot_prepared
+
+        return plot_prepared(self, ax=ax, rows=rows)
 
     @property
     def snr(self):

@@ -5,16 +5,21 @@ arXiv:1705.05165); `specutils.manipulation.FluxConservingResampler` gives the sa
 no part, gaps are never bridged, and quality bits go along.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import median_filter
 
-__all__ = ["GAP", "PixelEdges", "ResampledRows", "doppler_factor", "pixel_edges", "resample_rows"]
+__all__ = ["GAP", "PixelEdges", "ResampledRows", "doppler_factor", "in_blocks", "pixel_edges", "resample_rows"]
 
 GAP = 3.0
 _WINDOW = 11
 _SPEED_OF_LIGHT = 299792.458  # km/s
+_KINDS = (np.float64, np.float64, bool, np.uint32)
+_BLOCK = 32  # rows a thread works on at once: they fit into its cache
+_MAX_THREADS = 4
 
 
 class PixelEdges(NamedTuple):
@@ -94,7 +99,7 @@ def _fill_in(side, other, alone):
     return np.where(np.isnan(side), np.where(np.isnan(other), alone, other), side)
 
 
-def resample_rows(flux, ivar, good, quality, in_edges, out_edges, factor=1.0):
+def resample_rows(flux, ivar, good, quality, in_edges, out_edges, factor=1.0, *, threads=None):
     """Divide wavelengths by a Doppler factor and take the rows onto another grid, in one operation.
 
     With overlaps w of the good input pixels, the flux is sum(w f) / sum(w), and its variance sum(w^2 / ivar) /
@@ -112,6 +117,8 @@ def resample_rows(flux, ivar, good, quality, in_edges, out_edges, factor=1.0):
     in_edges, out_edges : PixelEdges
     factor : float or (N,) float
         See `doppler_factor`.
+    threads : int, optional
+        Default: one a processor, four at most.
 
     Returns
     -------
@@ -129,11 +136,37 @@ def resample_rows(flux, ivar, good, quality, in_edges, out_edges, factor=1.0):
     """
     from specalign.instruments import _kernels
 
-    flux, ivar = (np.array(a, dtype=np.float64, order="C", ndmin=2) for a in (flux, ivar))
-    good = np.array(good, dtype=bool, order="C", ndmin=2)
-    quality = np.array(quality, dtype=np.uint32, order="C", ndmin=2)
+    flux, ivar, good, quality = (np.atleast_2d(np.asarray(array)) for array in (flux, ivar, good, quality))
     shape = (len(flux), out_edges.lower.size)
     out = ResampledRows(np.empty(shape), np.empty(shape), np.empty(shape, np.uint32))
     factors = np.array(np.broadcast_to(factor, len(flux)), dtype=np.float64)
-    _kernels.resample(flux, ivar, good, quality, *in_edges, *out_edges, factors, *out)
+
+    given = tuple(zip((flux, ivar, good, quality), _KINDS, strict=True))
+
+    def work(block):
+        rows = [np.array(array[block], dtype=kind, order="C") for array, kind in given]
+        _kernels.resample(*rows, *in_edges, *out_edges, factors[block], *(array[block] for array in out))
+
+    in_blocks(work, len(flux), threads)
     return out
+
+
+def in_blocks(work, n, threads=None):
+    """Call ``work`` with slices of n rows, in threads, since the compiled loops leave the interpreter alone.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a slice; different slices must not touch the same rows.
+    n : int
+    threads : int, optional
+        Default: one a processor, four at most.
+    """
+    blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    threads = min(_MAX_THREADS, os.cpu_count() or 1) if threads is None else threads
+    if threads == 1 or len(blocks) < 2:
+        for block in blocks:
+            work(block)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, blocks))
