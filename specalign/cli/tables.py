@@ -1,0 +1,67 @@
+"""Tables that the verbs read, print and write."""
+
+from pathlib import Path
+
+from specalign.cli.files import expand
+from specalign.exceptions import SpectrumError
+
+__all__ = ["add_label_file", "print_table", "read_embeddings", "read_label_file", "read_prepared", "write_table"]
+
+
+def read_prepared(patterns):
+    """Prepared spectra by instrument: files, folders or patterns; several files of one instrument are joined."""
+    from specalign.instruments.prepared import PreparedSpectra
+
+    parts = {}
+    for path in expand(patterns):
+        part = PreparedSpectra.read(path)
+        parts.setdefault(part.instrument.name, []).append(part)
+    return {name: PreparedSpectra.concatenate(found) for name, found in sorted(parts.items())}
+
+
+def read_embeddings(patterns):
+    """One table of embeddings from files, folders or patterns."""
+    from specalign.data.embeddings import EmbeddingTable
+
+    parts = [EmbeddingTable.read(path) for path in expand(patterns)]
+    if len({part.space for part in parts}) > 1:
+        parts[0].check_same_space(next(part for part in parts if part.space != parts[0].space))
+    return EmbeddingTable.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def add_label_file(parser, required):
+    """Add the options that name a catalogue of labels."""
+    parser.add_argument("--labels", metavar="FILE", required=required, help="catalogue: FITS, csv, ECSV, ...")
+    parser.add_argument(
+        "--system", metavar="NAME", help="label system, such as aspcap-dr17; by default what the file says"
+    )
+
+
+def read_label_file(arguments):
+    """The labels, or None where no file is named."""
+    from specalign.data.labels import read_labels
+
+    return None if arguments.labels is None else read_labels(arguments.labels, system=arguments.system)
+
+
+def print_table(table, n=20, **formats):
+    """Print the first rows of a table, without line breaks."""
+    for name in table.colnames:
+        if table[name].dtype.kind == "f":
+            table[name].info.format = formats.get(name, ".4g")
+    print("\n".join(table[:n].pformat(max_lines=-1, max_width=-1)))
+    if len(table) > n:
+        print(f"... {len(table) - n} more rows")
+
+
+def write_table(table, path):
+    """Write a table as ECSV, or as what the ending says; all of it or nothing."""
+    from specalign.io.files import atomic_write
+
+    path = Path(path)
+    if path.suffix not in (".ecsv", ".fits", ".csv"):
+        raise SpectrumError(f"--output: expected a name that ends in .ecsv, .fits or .csv, got {str(path)!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        table.write(temporary, format={".ecsv": "ascii.ecsv"}.get(path.suffix))
+    print(f"{path}: {len(table)} rows")
