@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 import re
 from pathlib import Path
@@ -148,7 +149,7 @@ class Aligner:
         LabelError
             The labels have no star in common with the spectra, or a label is known for none.
         SpectrumError
-            An unmasked pixel is not finite.
+            An unmasked pixel is not finite, or a row has no good pixel.
         GridMismatchError
             The spectra of one instrument are offered under the name of another.
         NonFiniteLossError
@@ -156,26 +157,21 @@ class Aligner:
         """
         from specalign.alignment.training import Settings, TrainingData
 
-        self._check_fit(prepared, supervision, validation, labels, devices)
+        _check_options(supervision, validation, labels, devices)
+        self._check_spectra(prepared)
         index = _join(prepared, self.instruments, pairs)
         training, held = _split(index, validation, seed)
         targets, scaler = _targets(labels, index, prepared, training)
-        pretrain = math.ceil(max_epochs / 3) if supervision == "pretrain" and targets is not None else 0
+        pretrain = math.ceil(max_epochs / 3) if supervision == "pretrain" else 0
         settings = Settings(
             max_epochs, batch_size, learning_rate, weight_decay, noise, label_weight, pretrain, patience, seed
         )
         data = TrainingData({n: prepared[n] for n in self.instruments}, index, training, held, targets)
         return self._train(data, settings, scaler, accelerator, progress)
 
-    def _check_fit(self, prepared, supervision, validation, labels, devices):
+    def _check_spectra(self, prepared):
         if set(prepared) != set(self.instruments):
             raise ValueError(f"expected spectra of {', '.join(self.instruments)}, got {', '.join(prepared) or 'none'}")
-        if supervision not in ("joint", "pretrain") or (supervision == "pretrain" and labels is None):
-            raise ValueError(f"supervision: expected 'joint', or 'pretrain' with labels, got {supervision!r}")
-        if not 0 <= validation < 1:
-            raise ValueError(f"validation: expected a share from 0 to below 1, got {validation}")
-        if devices not in ("auto", 1, "1", [0]):
-            raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")
         for name, rows in prepared.items():
             if not re.fullmatch(rf"{re.escape(rows.instrument.name)}([-_].*)?", name):
                 raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
@@ -264,7 +260,7 @@ class Aligner:
         """The name under which this aligner knows the spectra's instrument."""
         self._check_trained()
         record = prepared.instrument
-        if found := [name for name, known in self._records.items() if known == record]:
+        if found := [name for name, known in self._records.items() if _plain(known) == _plain(record)]:
             return found[0]
         similar = [f"{name}: {_describe(known)}" for name, known in self._records.items() if known.name == record.name]
         if similar:
@@ -320,7 +316,7 @@ class Aligner:
             name: {
                 "encoder": weights.plugin_name(self.encoders[name]),
                 "config": self.encoders[name].config(),
-                "record": dataclasses.asdict(self._records[name]),
+                "record": _plain(self._records[name]),
             }
             for name in self.instruments
         }
@@ -373,6 +369,20 @@ def _check_choice(name, encoder, embed_dim):
         raise ValueError(f"{name}: the encoder gives {encoder.embed_dim} dimensions, the space has {embed_dim}")
 
 
+def _check_options(supervision, validation, labels, devices):
+    if supervision not in ("joint", "pretrain") or (supervision == "pretrain" and labels is None):
+        raise ValueError(f"supervision: expected 'joint', or 'pretrain' with labels, got {supervision!r}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation: expected a share from 0 to below 1, got {validation}")
+    if devices not in ("auto", 1, "1", [0]):
+        raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")
+
+
+def _plain(record):
+    """As it would come back from a file, where a tuple is a list."""
+    return json.loads(json.dumps(dataclasses.asdict(record), default=str))
+
+
 def _describe(record):
     return (
         f"{record.name} with grid {record.grid_digest[:12]}, mask rules {record.mask_version} and options "
@@ -392,9 +402,9 @@ def _split(index, validation, seed):
     if (shared & (part == "train")).sum() < 2:
         examples = {name: list(map(str, index.star_id[np.unique(star)[:3]])) for name, star in index.star.items()}
         raise MatchError(
-            f"{shared.sum()} stars were seen by two instruments, of which {(shared & (part == 'train')).sum()} are left "
-            f"for training, expected at least 2; the identifiers begin with {examples}. Use pairs= where catalogues "
-            f"name stars differently"
+            f"expected at least 2 training stars that two instruments saw, got {(shared & (part == 'train')).sum()} "
+            f"(of {shared.sum()} with the validation stars); the identifiers begin with {examples}. Use pairs= where "
+            f"catalogues name stars differently"
         )
     training = np.flatnonzero(part == "train")
     return training, np.flatnonzero(part == "validation")

@@ -100,7 +100,7 @@ def _lookup(object_id, columns, star_id):
     row = {name: i for i, name in enumerate(object_id.tolist())}
     if len(row) < len(object_id):
         names, counts = np.unique(object_id, return_counts=True)
-        raise LabelError(f"labels: object_id {names[counts > 1][0]!r} is repeated; give each star one row")
+        raise LabelError(f"labels: object_id {str(names[counts > 1][0])!r} is repeated; give each star one row")
     found = np.full(len(star_id[0]), -1)
     for names in star_id:
         position = np.array([row.get(name, -1) for name in names], dtype=int)

@@ -29,7 +29,13 @@ __all__ = ["Settings", "TrainingData", "train"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; see `Aligner.fit`."""
+    """How to train; see `Aligner.fit`.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range.
+    """
 
     max_epochs: int
     batch_size: int
@@ -40,6 +46,14 @@ class Settings:
     pretrain_epochs: int
     patience: int
     seed: int
+
+    def __post_init__(self):
+        for name in ("max_epochs", "batch_size", "patience"):
+            if not isinstance(getattr(self, name), (int, np.integer)) or getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a positive integer, got {getattr(self, name)!r}")
+        for name in ("learning_rate", "weight_decay", "noise", "label_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -140,26 +154,25 @@ class AlignmentModule(pl.LightningModule):
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(norm)):
-            self._stop(
-                "gradient", {name: torch.zeros(len(rows["rows"]), dtype=bool) for name, rows in self.batch.items()}
-            )
+            none = {name: torch.zeros(len(rows["rows"]), dtype=torch.bool) for name, rows in self.batch.items()}
+            self._stop("gradient", none)
         torch.nn.utils.clip_grads_with_norm_(self.parameters(), 1.0, norm)
 
     def _stop(self, what, bad):
         rows = self.data.names(self.batch, bad)
-        where = (
-            f"{len(rows)} rows without a finite vector: {', '.join(rows[:5])}"
-            if rows
-            else (
-                f"every vector is finite; the batch begins with "
-                f"{', '.join(self.data.names(self.batch, {n: torch.arange(len(b)) < 2 for n, b in _rows(self.batch)}))}"
-            )
-        )
+        found = f"{len(rows)} rows have no finite vector: {', '.join(rows[:5])}"
+        if not rows:
+            first = {name: torch.arange(len(entry["rows"])) < 2 for name, entry in self.batch.items()}
+            found = f"every vector is finite; the batch begins with {', '.join(self.data.names(self.batch, first))}"
         raise NonFiniteLossError(
             f"the {what} is not finite at step {self.global_step} (epoch {self.current_epoch}), learning rate "
-            f"{self.optimizers().param_groups[0]['lr']:.3g}, logit_scale {float(self.objective.logit_scale.detach()):.3g}; "
-            f"{where}. No parameter was changed by this step: look at these spectra, or lower the learning rate"
+            f"{self.optimizers().param_groups[0]['lr']:.3g}, logit_scale {self.logit_scale:.3g}; {found}. "
+            f"No parameter was changed by this step: look at these spectra, or lower the learning rate"
         )
+
+    @property
+    def logit_scale(self):
+        return float(self.objective.logit_scale.detach())
 
     def on_train_batch_end(self, *arguments):
         self.objective.clamp()
@@ -180,10 +193,6 @@ class AlignmentModule(pl.LightningModule):
         steps = max(1, s.max_epochs * len(self._loader(self.data.training)))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _rows(batch):
-    return [(name, entry["rows"]) for name, entry in batch.items()]
 
 
 def _schedule(progress, warm_up=0.05, last=0.01):
@@ -215,7 +224,7 @@ class Recorder(Callback):
         loss = float(np.mean([entry[0] for entry in module.validated])) if validated else math.nan
         recall = _recall(module.validated) if validated else math.nan
         row = {"train_loss": float(np.mean(module.train_losses)), "val_loss": loss, "recall@1": recall}
-        row["logit_scale"] = float(module.objective.logit_scale.detach())
+        row["logit_scale"] = module.logit_scale
         row["learning_rate"] = module.optimizers().param_groups[0]["lr"]
         module.history.add(epoch=trainer.current_epoch, seconds=time.perf_counter() - self.started, **row)
         self.bar.set_postfix({name: f"{row[name]:.3g}" for name in ("train_loss", "val_loss", "recall@1")})

@@ -66,8 +66,10 @@ def restore(description, stored, folder):
     try:
         return _restore(description, stored)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
-        if isinstance(error, PluginError | CheckpointError):
+        if isinstance(error, PluginError):
             raise
+        if isinstance(error, CheckpointError):
+            raise CheckpointError(f"{folder}: {error}") from error
         raise CheckpointError(
             f"{folder}: the description does not fit the weights or this version ({type(error).__name__}: {error})"
         ) from error
@@ -116,8 +118,19 @@ def _filled(build, stored, prefix, taken):
         module = build()
     own = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
     for key, value in module.state_dict().items():
-        if key in own and (own[key].dtype != value.dtype or not bool(own[key].isfinite().all())):
-            raise CheckpointError(f"{prefix}{key}: expected finite {value.dtype}, got {own[key].dtype}")
+        _check_tensor(prefix + key, own.get(key), value)
     module.load_state_dict(own, strict=True, assign=True)
     taken.update(prefix + key for key in own)
     return module
+
+
+def _check_tensor(name, value, expected):
+    if value is None:
+        raise CheckpointError(f"the weights lack {name}, which the description asks for")
+    if value.shape != expected.shape or value.dtype != expected.dtype:
+        raise CheckpointError(
+            f"{name}: the description asks for {expected.dtype} {tuple(expected.shape)}, the weights hold "
+            f"{value.dtype} {tuple(value.shape)}"
+        )
+    if not bool(value.isfinite().all()):
+        raise CheckpointError(f"{name}: the weights hold values that are not finite")

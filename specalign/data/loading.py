@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from specalign.data.splits import hash_fraction
-from specalign.exceptions import MatchError, SpectrumError
+from specalign.exceptions import EmptySpectrumError, MatchError, SpectrumError
 
 __all__ = ["StarIndex", "StarLoader", "check_good_pixels", "join_stars", "read_rows"]
 
@@ -136,9 +136,9 @@ def _check_one_to_one(columns):
     for name, ids in columns.items():
         values, counts = np.unique(ids[ids != ""], return_counts=True)
         if (counts > 1).any():
+            first, number = str(values[counts > 1][0]), counts[counts > 1][0]
             raise MatchError(
-                f"pairs: {name} {values[counts > 1][0]!r} is paired with {counts[counts > 1][0]} different objects; "
-                f"keep one row for each star"
+                f"pairs: {name} {first!r} is paired with {number} different objects; keep one row for each star"
             )
 
 
@@ -151,17 +151,30 @@ def read_rows(prepared, rows):
 
 
 def check_good_pixels(prepared):
-    """Raise `SpectrumError` where an unmasked pixel is not finite, so that no training begins with it."""
+    """Check that every row has something to go by, and nothing that would spoil a training.
+
+    Raises
+    ------
+    SpectrumError
+        An unmasked pixel is not finite, or has a negative inverse variance.
+    EmptySpectrumError
+        A row has no unmasked pixel with an inverse variance above 0.
+    """
     for start in range(0, len(prepared), CHECK_ROWS):
         rows = slice(start, start + CHECK_ROWS)
-        sound = np.isfinite(prepared.flux[rows]) & np.isfinite(prepared.ivar[rows]) & (prepared.ivar[rows] >= 0)
-        bad = ~(sound | prepared.mask[rows])
-        if bad.any():
-            row = start + int(np.flatnonzero(bad.any(axis=1))[0])
-            raise SpectrumError(
-                f"{prepared.instrument.name} {prepared.spectrum_id[row]!r} (row {row}) has {bad[row - start].sum()} "
-                f"unmasked pixels whose flux is not finite or whose ivar is negative; mask them"
-            )
+        mask, ivar = prepared.mask[rows], prepared.ivar[rows]
+        sound = np.isfinite(prepared.flux[rows]) & np.isfinite(ivar) & (ivar >= 0)
+        _report(prepared, start, (~(sound | mask)).any(axis=1), SpectrumError, "flux or ivar that is not finite")
+        _report(prepared, start, ~(~mask & (ivar > 0)).any(axis=1), EmptySpectrumError, "no good pixel")
+
+
+def _report(prepared, start, bad, error, what):
+    if bad.any():
+        row = start + int(np.flatnonzero(bad)[0])
+        raise error(
+            f"{prepared.instrument.name} {str(prepared.spectrum_id[row])!r} (row {row}) has {what}; "
+            f"prepare the spectra with the instrument's plugin, which masks and rejects such"
+        )
 
 
 class StarLoader:

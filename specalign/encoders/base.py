@@ -8,7 +8,7 @@ from torch import nn
 
 from specalign.exceptions import PluginError
 
-__all__ = ["Encoder", "as_tensor", "check_encoder", "signal_to_noise"]
+__all__ = ["Encoder", "as_tensor", "check_encoder", "positive", "signal_to_noise"]
 
 
 class Encoder(nn.Module):
@@ -31,8 +31,8 @@ class Encoder(nn.Module):
 
     def __init__(self, n_pixels, embed_dim=128):
         super().__init__()
-        self.n_pixels = _positive("n_pixels", n_pixels)
-        self.embed_dim = _positive("embed_dim", embed_dim)
+        self.n_pixels = positive("n_pixels", n_pixels)
+        self.embed_dim = positive("embed_dim", embed_dim)
 
     def config(self):
         """JSON-like keywords that build an encoder of the same shape."""
@@ -92,7 +92,8 @@ class Encoder(nn.Module):
         return flux, ivar, mask | (ivar == 0)
 
 
-def _positive(name, value):
+def positive(name, value):
+    """The value, if it is a positive integer; else `ValueError` with its name."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: expected a positive integer, got {value!r}")
     return value
@@ -133,8 +134,8 @@ def as_tensor(value, dtype=torch.float32):
 
 def signal_to_noise(flux, ivar):
     """Root mean square S/N (n,) of pixels with ``ivar`` > 0; 0 where a row has none."""
-    count = (ivar > 0).sum(dim=1).clamp(min=1)
-    return torch.sqrt((ivar * flux**2).sum(dim=1) / count)
+    ratio = (flux * ivar.sqrt()).clamp(-1e6, 1e6)  # beyond any spectrograph, and its square is within float32
+    return torch.sqrt((ratio**2).sum(dim=1) / (ivar > 0).sum(dim=1).clamp(min=1))
 
 
 def check_encoder(encoder, name):

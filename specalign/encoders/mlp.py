@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from specalign.encoders.base import Encoder
+from specalign.encoders.base import Encoder, positive
 from specalign.encoders.scaling import PixelScaler
 
 __all__ = ["ResidualMLP"]
@@ -37,7 +37,7 @@ class ResidualMLP(Encoder):
 
     def __init__(self, n_pixels, embed_dim=128, width=512, depth=3, dropout=0.0):
         super().__init__(n_pixels, embed_dim)
-        self.width, self.depth, self.dropout = width, depth, dropout
+        self.width, self.depth, self.dropout = positive("width", width), positive("depth", depth), float(dropout)
         self.scaler = PixelScaler(n_pixels)
         self.stem = nn.Linear(n_pixels + 1, width)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))

@@ -8,10 +8,12 @@ from specalign.encoders.base import as_tensor
 __all__ = ["PixelScaler"]
 
 BLOCK_ROWS = 1024  # rows that are converted to float64 at a time
+SAMPLE_ROWS = 512  # rows for medians
+WILD = 20.0  # spreads beyond which a value is a fault that no mask has caught
 
 
 class PixelScaler(nn.Module):
-    """Standardise each pixel by its mean and spread over training rows.
+    """Standardise each pixel by its mean and spread over training rows; wild values are drawn in to 20 spreads.
 
     Attributes
     ----------
@@ -29,7 +31,9 @@ class PixelScaler(nn.Module):
 
     def fit(self, flux, ivar, mask):
         """Compute the statistics from rows (N, P); a pixel that no row has keeps mean 0 and the typical spread."""
-        count, total, square, noise = _moments(flux, ivar, mask, self.mean.shape[0])
+        if len(flux) == 0:
+            raise ValueError("expected at least one training spectrum to fit the scaling of the input, got none")
+        count, total, square, noise = _moments(flux, ivar, mask, _limits(flux, ivar, mask))
         seen = count > 1
         count = count.clamp(min=1)
         mean = total / count
@@ -43,21 +47,33 @@ class PixelScaler(nn.Module):
         self.noise.copy_(noise / count / variance)
 
     def forward(self, flux):
-        return (flux - self.mean) / self.std
+        return ((flux - self.mean) / self.std).clamp(-WILD, WILD)
 
 
-def _moments(flux, ivar, mask, n_pixels):
+def _moments(flux, ivar, mask, limits):
     """Count, sum, sum of squares and sum of noise variance a pixel, in float64, block by block."""
-    if len(flux) == 0:
-        raise ValueError("expected at least one training spectrum to fit the scaling of the input, got none")
-    sums = torch.zeros(4, n_pixels, dtype=torch.float64)
+    sums = torch.zeros(4, flux.shape[1], dtype=torch.float64)
     for start in range(0, len(flux), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        block_ivar = as_tensor(ivar[rows])
-        good = ~as_tensor(mask[rows], torch.bool) & (block_ivar > 0)
-        block = as_tensor(flux[rows]).masked_fill(~good, 0).to(torch.float64)
-        noise = torch.where(good, 1 / block_ivar.masked_fill(~good, 1), 0)
+        block, weight, good = _good(flux, ivar, mask, slice(start, start + BLOCK_ROWS))
+        block = block.clamp(*limits).masked_fill(~good, 0)
+        noise = torch.where(good, 1 / weight.masked_fill(~good, 1), 0)
         sums += torch.stack([good.sum(0), block.sum(0), (block**2).sum(0), noise.sum(0)])
     if not bool(sums.isfinite().all()):
         raise ValueError("good pixels of the training spectra hold NaN or Inf; mask them, or use prepared spectra")
     return sums
+
+
+def _good(flux, ivar, mask, rows):
+    weight = as_tensor(ivar[rows])
+    good = ~as_tensor(mask[rows], torch.bool) & (weight > 0)
+    return as_tensor(flux[rows]).masked_fill(~good, 0).to(torch.float64), weight.to(torch.float64), good
+
+
+def _limits(flux, ivar, mask):
+    """Lowest and highest value (P,) that is no fault, from the median and the median deviation of some rows."""
+    block, _, good = _good(flux, ivar, mask, slice(0, SAMPLE_ROWS))
+    block = block.masked_fill(~good, torch.nan)
+    middle = block.nanmedian(dim=0).values
+    reach = WILD * (block - middle).abs().nanmedian(dim=0).values
+    known = reach > 0
+    return torch.where(known, middle - reach, -torch.inf), torch.where(known, middle + reach, torch.inf)

@@ -1,0 +1,245 @@
+"""Noise-weighted factor analysis: what a spectrum says of a few factors, given its own noise, mask and gaps.
+
+A spectrum is modelled as ``mean + basis @ factors + noise`` with standard normal factors and the noise that each
+spectrum states of itself, the correlated part included.  The likelihood of the factors is then Gaussian, and its
+precision matrix and information vector hold everything that the model can learn of the spectrum: a masked pixel, or one
+without information, adds nothing to them.  The basis is fitted by expectation maximisation (Roweis 1998, NIPS 10, 626;
+Bailey 2012, PASP 124, 1015), here with the posterior covariance of the factors kept, and with a variance a pixel that
+the stated noise does not explain.
+"""
+
+import torch
+from torch import nn
+
+from specalign.encoders.base import as_tensor
+
+__all__ = ["FactorAnalysis"]
+
+FIT_ROWS = 4096  # training rows that the basis is fitted to
+BLOCK_ROWS = 512
+ITERATIONS = 6
+MIN_SHARE = 0.02  # a pixel that fewer training rows have is not used
+MIN_INDEPENDENT = 1e-3  # least share of a pixel's variance that is taken as uncorrelated
+
+
+class FactorAnalysis(nn.Module):
+    """Factors of spectra of one grid, under each spectrum's own noise.
+
+    Parameters
+    ----------
+    n_pixels : int
+    n_factors : int
+
+    Attributes
+    ----------
+    mean : `~torch.Tensor` (P,)
+    basis : `~torch.Tensor` (P, K)
+        0 in pixels that are not used.
+    excess : `~torch.Tensor` (P,)
+        Variance beyond the factors and the stated noise.
+    scale : `~torch.Tensor` ()
+        Factor of the stated variance; below 1 where the residuals are smaller than stated.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.encoders.factors import FactorAnalysis
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> truth = torch.randn(200, 1, generator=rng)
+    >>> flux = 1 + 0.1 * truth * torch.linspace(-1, 1, 50) + 0.01 * torch.randn(200, 50, generator=rng)
+    >>> ivar, mask = torch.full((200, 50), 1e4), torch.zeros(200, 50, dtype=torch.bool)
+    >>> model = FactorAnalysis(n_pixels=50, n_factors=1)
+    >>> model.fit(flux, ivar, mask, seed=0)
+    >>> mean, _ = model.posterior(model.summarize(flux, ivar, mask))
+    >>> bool(torch.corrcoef(torch.cat([mean.T, truth.T]))[0, 1].abs() > 0.99)
+    True
+    """
+
+    def __init__(self, n_pixels, n_factors):
+        super().__init__()
+        self.n_factors = n_factors
+        self.register_buffer("mean", torch.zeros(n_pixels))
+        self.register_buffer("basis", torch.zeros(n_pixels, n_factors))
+        self.register_buffer("excess", torch.zeros(n_pixels))
+        self.register_buffer("scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, flux, ivar, mask, *, seed=0, noise_scale=None, noise_basis=None):
+        """Fit mean, basis and excess variance to training rows (N, P), of which at most 4096 are used.
+
+        Parameters
+        ----------
+        flux, ivar, mask : (N, P) array or `~torch.Tensor`
+        seed : int
+            Of the random start.
+        noise_scale, noise_basis : (N, K) and (K, P), optional
+            The correlated part of the noise.
+        """
+        rows = [as_tensor(flux[:FIT_ROWS]), as_tensor(ivar[:FIT_ROWS]), as_tensor(mask[:FIT_ROWS], torch.bool)]
+        flux, ivar = rows[0].masked_fill(rows[2], 0), rows[1].masked_fill(rows[2], 0)
+        if len(flux) == 0:
+            raise ValueError("expected at least one training spectrum to fit the factors, got none")
+        count = (ivar > 0).sum(0)
+        used = count > MIN_SHARE * len(flux)
+        ivar = ivar * used
+        self._start(flux, ivar, used, seed)
+        correlated = {} if noise_scale is None else {"scale": as_tensor(noise_scale[:FIT_ROWS]), "basis": noise_basis}
+        for _ in range(ITERATIONS):
+            self._step(flux, ivar, used, correlated)
+
+    def _start(self, flux, ivar, used, seed):
+        """Weighted mean, and the leading directions of the mean-filled residuals."""
+        self.mean.copy_((flux * ivar).sum(0) / ivar.sum(0).clamp(min=1e-30))
+        residual = (flux - self.mean).masked_fill(ivar == 0, 0)
+        k = min(self.n_factors, *residual.shape)
+        generator = torch.Generator().manual_seed(seed)
+        probe = torch.randn(residual.shape[1], k, generator=generator)
+        for _ in range(3):
+            probe = torch.linalg.qr(residual.T @ (residual @ probe)).Q
+        self.basis.zero_()
+        self.basis[:, :k] = probe * (residual @ probe).square().mean(0).sqrt()
+
+    def _step(self, flux, ivar, used, correlated):
+        """One round of expectation maximisation, then the noise, then a rotation that keeps the prior standard."""
+        mean, covariance = self._expect(flux, ivar, correlated)
+        weight = self._weight(ivar)
+        one = torch.cat([mean, torch.ones(len(mean), 1)], dim=1)
+        second = one[:, :, None] * one[:, None, :]
+        second[:, :-1, :-1] += covariance
+        solution = _solve_pixels(weight, flux, one, second)
+        self.mean.copy_(torch.where(used, solution[:, -1], self.mean))
+        self.basis.copy_(solution[:, :-1] * used[:, None])
+        self._fit_noise(flux, ivar, mean, covariance)
+        prior = second[:, :-1, :-1].mean(0)
+        self.basis.copy_(self.basis @ torch.linalg.cholesky(prior))
+        self._rotate(self._weight(ivar))
+
+    def _expect(self, flux, ivar, correlated):
+        mean, covariance = [], []
+        for start in range(0, len(flux), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            noise = {"noise_scale": correlated["scale"][rows], "noise_basis": correlated["basis"]} if correlated else {}
+            summary = self.summarize(flux[rows], ivar[rows], ivar[rows] == 0, **noise)
+            rotation, precision = summary["rotation"], summary["precision"]
+            mean.append(self.posterior(summary)[0])
+            covariance.append((rotation / (1 + precision)[:, None, :]) @ rotation.mT)
+        return torch.cat(mean), torch.cat(covariance)
+
+    def _fit_noise(self, flux, ivar, mean, covariance):
+        """Excess variance a pixel; and a common factor below 1 where the stated noise is too large."""
+        good = ivar > 0
+        count = good.sum(0).clamp(min=1)
+        square = ((flux - self.mean - mean @ self.basis.T) ** 2).masked_fill(~good, 0).sum(0) / count
+        square = square + ((self.basis @ covariance.mean(0)) * self.basis).sum(1)
+        stated = torch.where(good, 1 / ivar.masked_fill(~good, 1), 0).sum(0) / count
+        seen = (stated > 0) & (good.sum(0) > 0)
+        if bool(seen.any()):
+            self.scale.copy_((square[seen] / stated[seen]).median().clamp(min=1e-4, max=1.0))
+        self.excess.copy_((square - self.scale * stated).clamp(min=0) * seen)
+
+    def _rotate(self, weight):
+        """Choose the factors whose mean precision is diagonal: the most constrained one first."""
+        precision = (self.basis * weight.mean(0)[:, None]).T @ self.basis
+        vectors = torch.linalg.eigh(precision.double()).eigenvectors.flip(1)
+        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        self.basis.copy_((self.basis.double() @ (vectors * largest.sign())).float())
+
+    def _weight(self, ivar):
+        """Inverse variance with the scale and the excess; exactly 0 where ivar is 0."""
+        return ivar / (self.scale + self.excess * ivar)
+
+    @torch.no_grad()
+    def summarize(self, flux, ivar, mask, *, noise_scale=None, noise_basis=None):
+        """The likelihood of the factors of each row.
+
+        Parameters
+        ----------
+        flux, ivar, mask : (n, P) `~torch.Tensor` or array
+        noise_scale, noise_basis : (n, K') and (K', P), optional
+            The correlated part of the noise, ``noise_basis.T @ diag(noise_scale**2) @ noise_basis``; ``ivar`` states
+            the whole variance of a pixel.
+
+        Returns
+        -------
+        dict of str to `~torch.Tensor`
+            rotation (n, K, K), precision (n, K), projection (n, K): the precision matrix is
+            ``rotation @ diag(precision) @ rotation.T`` and the information vector ``rotation @ projection``.
+        """
+        mask = as_tensor(mask, torch.bool)
+        flux, ivar = as_tensor(flux).masked_fill(mask, 0), as_tensor(ivar).masked_fill(mask, 0)
+        residual = (flux - self.mean).masked_fill(ivar == 0, 0)
+        if noise_scale is None:
+            precision, information = self._diagonal(residual, self._weight(ivar))
+        else:
+            precision, information = self._correlated(residual, ivar, as_tensor(noise_scale), as_tensor(noise_basis))
+        values, vectors = torch.linalg.eigh(precision.double())
+        projection = (vectors.mT @ information.double()[:, :, None])[:, :, 0]
+        return {
+            "rotation": vectors.float(),
+            "precision": values.clamp(min=0).float(),
+            "projection": projection.float(),
+        }
+
+    def _diagonal(self, residual, weight):
+        i, j = torch.triu_indices(self.n_factors, self.n_factors)
+        half = weight @ (self.basis[:, i] * self.basis[:, j])
+        return _symmetric(half, self.n_factors), (residual * weight) @ self.basis
+
+    def _correlated(self, residual, ivar, noise_scale, noise_basis):
+        """Woodbury: the noise is diagonal but for a part of low rank."""
+        good = ivar > 0
+        total = torch.where(good, 1 / ivar.masked_fill(~good, 1), 1).double()
+        shared = noise_scale.double() ** 2 @ noise_basis.double() ** 2
+        alone = torch.maximum(total - shared, MIN_INDEPENDENT * total) * self.scale + self.excess
+        weight = good / alone
+        basis, noise = self.basis.double(), noise_basis.double() * self.scale.double().sqrt()
+        inner = torch.diag_embed(noise_scale.double().clamp(min=1e-12) ** -2)
+        inner = inner + (noise * weight[:, None, :]) @ noise.T
+        cross = (noise * weight[:, None, :]) @ basis  # (n, K', K)
+        seen = (residual.double() * weight) @ noise.T
+        solved = torch.linalg.solve(inner, torch.cat([cross, seen[:, :, None]], dim=2))
+        precision = (basis.T * weight[:, None, :]) @ basis - cross.mT @ solved[:, :, :-1]
+        information = (residual.double() * weight) @ basis - (cross.mT @ solved[:, :, -1:])[:, :, 0]
+        return 0.5 * (precision + precision.mT), information
+
+    @staticmethod
+    def add_noise(summary, strength, generator):
+        """The summary of the same spectra with more noise of the stated kind.
+
+        Each row gets ``a`` times its own noise on top, with ``a`` uniform from 0 to ``strength``.
+        """
+        precision = summary["precision"]
+        amplitude = strength * torch.rand(len(precision), 1, generator=generator, device=precision.device)
+        drawn = torch.randn(precision.shape, generator=generator, device=precision.device)
+        projection = summary["projection"] + amplitude * precision.sqrt() * drawn
+        total = 1 + amplitude**2
+        return summary | {"precision": precision / total, "projection": projection / total}
+
+    @staticmethod
+    def posterior(summary):
+        """Posterior mean and standard deviation (n, K) of the factors, under their standard normal prior."""
+        rotation, variance = summary["rotation"], 1 / (1 + summary["precision"])
+        mean = (rotation @ (variance * summary["projection"])[:, :, None])[:, :, 0]
+        deviation = ((rotation**2) @ variance[:, :, None])[:, :, 0].sqrt()
+        return mean, deviation
+
+
+def _symmetric(half, size):
+    """Full matrices (n, K, K) of the rows of their upper triangles."""
+    full = half.new_zeros(len(half), size, size)
+    i, j = torch.triu_indices(size, size)
+    full[:, i, j] = half
+    full[:, j, i] = half
+    return full
+
+
+def _solve_pixels(weight, flux, one, second):
+    """Weighted least squares of every pixel on the factors and a constant: (P, K + 1)."""
+    size = one.shape[1]
+    i, j = torch.triu_indices(size, size)
+    normal = _symmetric((weight.T @ second[:, i, j]).double(), size)
+    target = ((weight * flux).T @ one).double()
+    level = normal.diagonal(dim1=1, dim2=2).mean(dim=1)
+    ridge = torch.where(level > 0, 1e-9 * level, 1.0)
+    normal = normal + ridge[:, None, None] * torch.eye(size, dtype=torch.float64)
+    return torch.linalg.solve(normal, target[:, :, None])[:, :, 0].float()
