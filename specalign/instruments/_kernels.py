@@ -217,9 +217,9 @@ def _gather(values, good, begin, end, out):
 
 @njit(cache=True, nogil=True)
 def _weights(flux, ivar, good, begin, end, level, out):
-    # The floor of a tenth of the level is the size of the lines themselves.  It keeps a bright spectrum's deep
-    # lines, where photon noise is small, from weighing more than its continuum: that would depend on S/N.
-    floor = (0.1 * level) ** 2
+    # The floor makes all pixels weigh the same unless they are very noisy.  Without it deep lines, where photon
+    # noise is small, would weigh more than the continuum, and more so the less other noise there is.
+    floor = (0.3 * level) ** 2
     for j in range(begin, end):
         out[j] = 1.0 / (1.0 / ivar[j] + floor) if good[j] and flux[j] > -5.0 / math.sqrt(ivar[j]) else 0.0
 

@@ -37,8 +37,9 @@ def vacuum_angstrom(axis, medium="vacuum"):
     --------
     >>> import astropy.units as u
     >>> from specalign.instruments.axes import vacuum_angstrom
-    >>> vacuum_angstrom([1.7, 1.6, 1.5] * u.um)
-    (array([15000., 16000., 17000.]), True)
+    >>> wavelength, flipped = vacuum_angstrom([1.7, 1.6, 1.5] * u.um)
+    >>> wavelength
+    array([15000., 16000., 17000.])
     """
     unit = getattr(axis, "unit", None)
     if unit is None:

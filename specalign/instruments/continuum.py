@@ -23,7 +23,7 @@ def segments_of(wavelength, *ranges):
 def fit_continuum(flux, ivar, good, segments, *, degree=4, max_gap=10**9):
     """Chebyshev polynomials along the good pixels of each segment (a chip, an arm).
 
-    The fit is linear in the flux, with weights 1 / (1 / ivar + (level / 10)^2), and only pixels far above it (cosmic
+    The fit is linear in the flux, with weights 1 / (1 / ivar + (0.3 level)^2), and only pixels far above it (cosmic
     rays, sky residuals) and negative ones are left out.  It is a pseudo-continuum that runs through the lines, not
     over them, and for that reason does not sink or rise with the signal to noise, as upper envelopes do.
 
@@ -51,13 +51,13 @@ def fit_continuum(flux, ivar, good, segments, *, degree=4, max_gap=10**9):
     >>> from specalign.instruments.continuum import fit_continuum
     >>> slope = 100 + np.arange(200.0)[None]
     >>> norm, quality = fit_continuum(slope, np.ones((1, 200)), np.ones((1, 200), bool), [[0, 200]])
-    >>> np.allclose(norm, slope), quality.any()
-    (True, False)
+    >>> np.allclose(norm, slope) and not quality.any()
+    True
     """
-    flux, ivar = (np.ascontiguousarray(a, dtype=np.float64) for a in (flux, ivar))
-    good, quality = np.ascontiguousarray(good, dtype=bool), np.zeros(flux.shape, np.uint32)
+    flux, ivar = (np.array(a, dtype=np.float64, order="C") for a in (flux, ivar))
+    good, quality = np.array(good, dtype=bool, order="C"), np.zeros(flux.shape, np.uint32)
     norm = np.empty_like(flux)
-    Continuum(np.asarray(segments, np.int64), degree, max_gap).fill(flux, ivar, good, norm, quality)
+    Continuum(np.array(segments, np.int64), degree, max_gap).fill(flux, ivar, good, norm, quality)
     return norm, quality
 
 

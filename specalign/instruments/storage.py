@@ -113,8 +113,8 @@ def read_prepared(path):
         covariance = tuple(native(hdus[n].data) for n in ("COVSCALE", "COVBASIS")) if "COVSCALE" in names else None
         lsf = native(hdus["LSF"].data) * u.AA if "LSF" in names else None
     if lsf is None and "lsf_sigma" in grid.colnames:
-        lsf = grid["lsf_sigma"]
-    axis = u.Quantity(grid["spectral_axis"])
+        lsf = native(grid["lsf_sigma"].value) << grid["lsf_sigma"].unit
+    axis = u.Quantity(native(grid["spectral_axis"].value), grid["spectral_axis"].unit)
     if grid_digest(axis) != facts["grid_digest"]:
         raise CorruptFileError(f"{path}: its grid does not have the digest {facts['grid_digest'][:12]} that it states")
     ids = {name: np.asarray(rows[name], dtype=str) for name in ("object_id", "spectrum_id")}
@@ -149,11 +149,11 @@ def _facts(path, hdus):
 def _clean(table):
     """A table as it was before it was written: text as str, no masks, no header."""
     for name in table.colnames:
-        if isinstance(table[name], u.Quantity):
-            continue
-        column = np.ma.getdata(table[name])
-        if column.dtype.kind in "SU":
-            column = np.char.decode(column) if column.dtype.kind == "S" else np.asarray(column, dtype=str)
-        table[name] = np.asarray(column)
+        column = table[name]
+        if isinstance(column, u.Quantity):
+            table[name] = native(column.value) << column.unit
+        else:
+            column = np.ma.getdata(column)
+            table[name] = np.char.decode(column) if column.dtype.kind == "S" else native(column)
     table.meta.clear()
     return table
