@@ -284,7 +284,8 @@ def velocity_of_redshift(z):
     z = stated_number(z)
     if not abs(z) < 1:
         return None
-    return stated_velocity((c * ((1 + z) ** 2 - 1) / ((1 + z) ** 2 + 1)).to_value(u.km / u.s))
+    velocity = (c * ((1 + z) ** 2 - 1) / ((1 + z) ** 2 + 1)).to(u.km / u.s)
+    return velocity if abs(velocity.value) < FASTEST else None
 
 
 def declared_medium(header, default):

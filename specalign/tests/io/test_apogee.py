@@ -1,0 +1,168 @@
+"""aspcapStar and apStar."""
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.io import fits
+from specutils import SpectrumList
+
+from specalign.exceptions import CorruptFileError, SpectrumUnitError, UnknownProductError
+from specalign.io.apogee import BAD_BITS, PRODUCTS, QUALITY_BITS, read
+from specalign.io.quality import decode
+from specalign.tests.io import synthetic
+from specalign.tests.io.synthetic import N_APOGEE, STAR
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.fits"
+
+
+def test_aspcapstar(path):
+    flux = synthetic.aspcapstar(path)
+    spectra = read(str(path))
+    assert isinstance(spectra, SpectrumList)
+    (spectrum,) = spectra
+    assert spectrum.flux.unit == u.dimensionless_unscaled
+    assert spectrum.flux.value.tolist() == flux.astype(float).tolist()
+    expected = 10 ** (4.179 + 6e-6 * np.arange(N_APOGEE))
+    np.testing.assert_allclose(spectrum.spectral_axis.to_value(u.AA), expected, rtol=1e-14)
+    assert spectrum.uncertainty.array[3:] == pytest.approx(1e4, rel=1e-6)
+    assert spectrum.mask.tolist() == [True] * 3 + [False] * (N_APOGEE - 3)
+    meta = spectrum.meta
+    assert (meta["product"], meta["frame"], meta["medium"]) == ("aspcapStar", "rest", "vacuum")
+    assert (meta["normalization"], meta["object_id"], meta["snr"]) == ("continuum", STAR, 148.8)
+    assert (meta["radial_velocity"], meta["velocity_source"]) == (10.0 * u.km / u.s, "header VHELIO")
+    assert (meta["resolving_power"], meta["visit"], meta["path"]) == (22500.0, None, str(path))
+
+
+@pytest.mark.parametrize(("visits", "rows"), [(1, None), (1, 2), (2, None), (3, None)])
+def test_apstar_with_one_visit_or_many(visits, rows, path):
+    stack = synthetic.apstar(path, visits=visits, rows=rows)
+    (combined,) = read(path)
+    assert combined.flux.unit == 1e-17 * u.erg / u.s / u.cm**2 / u.AA
+    np.testing.assert_allclose(combined.flux.value, stack[0], rtol=1e-6)
+    assert (combined.meta["frame"], combined.meta["normalization"]) == ("rest", "none")
+    assert (combined.meta["snr"], combined.meta["radial_velocity"]) == (95.0, -270.2 * u.km / u.s)
+    each = read(path, visits="all")
+    first = len(stack) - visits
+    assert len(each) == visits
+    for i, spectrum in enumerate(each):
+        np.testing.assert_allclose(spectrum.flux.value, stack[first + i], rtol=1e-6)
+    if first:
+        assert [s.meta["visit"] for s in each] == [f"apVisit-{i + 1}.fits" for i in range(visits)]
+        assert [s.meta["radial_velocity"].value for s in each] == [-271.0 - i for i in range(visits)]
+        assert [s.meta["velocity_source"] for s in each] == [f"header VHELIO{i + 1}" for i in range(visits)]
+        assert [s.meta["snr"] for s in each] == [41.0 + i for i in range(visits)]
+    ids = [s.meta["spectrum_id"] for s in (*each, combined)]
+    assert len(set(ids)) == len(ids) - (first == 0)
+    assert {s.meta["object_id"] for s in each} == {STAR}
+
+
+def test_an_error_of_1e10_is_no_information(path):
+    synthetic.apstar(path)
+    (spectrum,) = read(path)
+    assert spectrum.uncertainty.array[7] == 0
+    assert decode(spectrum.meta["quality"][7], spectrum.meta["quality_bits"]) == ["NO_IVAR"]
+    assert spectrum.uncertainty.array[8] == 0.25
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int64])
+def test_the_flags_of_the_survey_keep_their_names(dtype, path):
+    flags = np.zeros((4, N_APOGEE), dtype=dtype)
+    flags[0, 20:35] = 1 << np.arange(15)
+    flags[0, 35] = -(2**15) if dtype == np.int16 else 2**15
+    synthetic.apstar(path, flags=flags)
+    (spectrum,) = read(path)
+    bits = spectrum.meta["quality_bits"]
+    found = [decode(value, bits) for value in spectrum.meta["quality"][20:36]]
+    assert found == [[name] for name in QUALITY_BITS]
+    assert spectrum.mask[20:36].tolist() == [name in BAD_BITS for name in QUALITY_BITS]
+
+
+def test_an_empty_row_is_read_and_all_masked(path):
+    synthetic.apstar(path, visits=1, rows=2)
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].data[1] = hdus[2].data[1] = 0
+    (visit,) = read(path, visits="all")
+    assert visit.mask.all()
+    assert not visit.uncertainty.array.any()
+    assert not read(path)[0].mask.all()
+
+
+@pytest.mark.parametrize("value", [-9999.0, 999999.0, "NaN"])
+def test_a_velocity_that_is_not_known(value, path):
+    synthetic.aspcapstar(path, header={"VHELIO": value})
+    (spectrum,) = read(path)
+    assert (spectrum.meta["radial_velocity"], spectrum.meta["velocity_source"]) == (None, "none")
+
+
+def test_air_wavelengths_are_a_fact_of_the_spectrum(path):
+    synthetic.aspcapstar(path, first={"CTYPE1": "AWAV-LOG"})
+    assert read(path)[0].meta["medium"] == "air"
+
+
+def test_units_that_are_not_those_of_the_survey(path):
+    synthetic.aspcapstar(path, first={"CTYPE1": "LINEAR"})
+    with pytest.raises(SpectrumUnitError, match=r"a.fits: expected CTYPE1 = 'LOG-LINEAR' .*, got 'LINEAR'"):
+        read(path)
+    path.unlink()
+    synthetic.apstar(path)
+    for unit, message in (("m", "has the unit m; expected"), ("parrots", "'parrots'; expected")):
+        with fits.open(path, mode="update") as hdus:
+            hdus[1].header["BUNIT"] = unit
+        with pytest.raises(SpectrumUnitError, match=message):
+            read(path)
+
+
+def test_no_name_of_the_star_stays_no_name(path):
+    synthetic.aspcapstar(path, header={"OBJ": ""})
+    with fits.open(path, mode="update") as hdus:
+        del hdus[4]
+        table = fits.BinTableHDU.from_columns([fits.Column("APOGEE_ID", "18A", array=[""])])
+        hdus.append(table)
+    assert read(path)[0].meta["object_id"] is None
+
+
+@pytest.mark.parametrize(("write", "keep"), [(synthetic.aspcapstar, 4), (synthetic.apstar, 9), (synthetic.apstar, 3)])
+def test_a_file_that_ends_between_two_extensions(write, keep, path):
+    write(path)
+    with fits.open(path) as hdus:
+        fits.HDUList(hdus[:keep]).writeto(path.with_name("b.fits"))
+    with pytest.raises(CorruptFileError, match=rf"b.fits: this a\w+Star has \d+ extensions, and {keep} are there"):
+        read(path.with_name("b.fits"))
+
+
+def test_extensions_that_the_history_announces(path):
+    synthetic.apstar(path, header={"HISTORY": "HDU10 : RV table for combined spectrum"})
+    with pytest.raises(CorruptFileError, match="this apStar has 11 extensions, and 10 are there"):
+        read(path)
+
+
+def test_more_visits_than_rows(path):
+    synthetic.apstar(path, visits=3, rows=3)
+    assert len(read(path)) == 1
+    with pytest.raises(CorruptFileError, match="counts 3 visits, and the images have 3 rows"):
+        read(path, visits="all")
+
+
+def test_arrays_of_different_shapes(path):
+    synthetic.apstar(path, flags=np.zeros((4, 5), dtype=np.int16))
+    with pytest.raises(CorruptFileError, match=r"shapes \(4, 300\), \(4, 300\) and \(4, 5\)"):
+        read(path)
+
+
+def test_an_apvisit_is_refused_by_name(path):
+    images = [fits.ImageHDU(np.zeros((3, 10))) for _ in range(4)]
+    images[3].header["BUNIT"] = "Wavelength (Ang)"
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
+    with pytest.raises(UnknownProductError, match=r"found an APOGEE apVisit: .* reads aspcapStar, apStar"):
+        read(path)
+
+
+def test_every_product_states_its_facts():
+    assert [(p.frame, p.medium, p.normalization) for p in PRODUCTS] == [
+        ("rest", "vacuum", "continuum"),
+        ("rest", "vacuum", "none"),
+    ]
+    assert all(p.data_model.startswith("https://") for p in PRODUCTS)
