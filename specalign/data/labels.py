@@ -342,7 +342,8 @@ def _mask_flagged(result, facts, columns, masked):
             bad = (np.asarray(np.ma.filled(columns[column], 0)).astype(np.int64) & bits) != 0
             newly = bad & np.isfinite(result[name].value)
             if newly.any():
-                masked.setdefault(name, {})[column] = int(newly.sum())
+                reasons = masked.setdefault(name, {})
+                reasons[column] = reasons.get(column, 0) + int(newly.sum())
             for label in (name, f"{name}_err"):
                 if label in result.colnames:
                     result[label][bad] = np.nan * result[label].unit

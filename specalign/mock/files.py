@@ -74,16 +74,17 @@ def write_survey(
     [2, 1]
     """
     _check(instruments, visits, missing)
-    labels = draw_labels(n_stars, seed)
+    labels = draw_labels(-(-n_stars // BLOCK) * BLOCK, seed)  # whole blocks, so that all sums have the same order
     folder = _prepare_folder(Path(folder), instruments, overwrite)
     paths = {name: [] for name in instruments}
     for name in instruments:
         for start in range(0, n_stars, BLOCK):
             for visit in range(1 if name in _COMBINED else visits):
-                stars = _observe(name, labels[start : start + BLOCK], (seed, start // BLOCK, visit), snr, missing)
+                stars = _observe(name, labels[start : start + BLOCK], (seed, start // BLOCK, visit), snr)
+                stars = _present(stars, n_stars - start, (seed, start // BLOCK), name, missing)
                 paths[name] += _WRITERS[name](folder / name, stars, visit) if len(stars["labels"]) else []
     with atomic_write(folder / "labels.ecsv") as temporary:
-        labels.write(temporary, format="ascii.ecsv", overwrite=True)
+        labels[:n_stars].write(temporary, format="ascii.ecsv", overwrite=True)
     return {**paths, "labels": folder / "labels.ecsv"}
 
 
@@ -111,45 +112,45 @@ def _prepare_folder(folder, instruments, overwrite):
     return folder
 
 
-def _observe(name, labels, key, snr, missing):
+def _observe(name, labels, key, snr):
     """Noisy spectra of one block: labels, and flux, error, bad (N, P) in the product's unit, with rubbish where bad."""
-    seed, block, visit = key
-    code = zlib.crc32(name.encode())
-    rng = np.random.default_rng([seed, block, code, visit])
-    draws = {"snr": rng.uniform(0, 1, BLOCK), "level": rng.normal(0, 0.5, BLOCK), "tilt": rng.normal(0, 0.03, BLOCK)}
-    draws["velocity_error"], draws["offset"] = rng.normal(0, 1, (2, BLOCK))
-    shape = (BLOCK, len(SETUPS[name].axis))
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    starts = rng.random(shape, dtype=np.float32) < _BAD[name]
-    keep = np.random.default_rng([seed, block, code, 2**20]).uniform(size=BLOCK)[: len(labels)] >= missing
-    rows = np.flatnonzero(keep)
-    draws = {quantity: values[rows] for quantity, values in draws.items()}
-    flux = _flux(name, labels[rows], draws)
+    rng = np.random.default_rng([*key, zlib.crc32(name.encode())])
+    stars = {"labels": labels, "snr": rng.uniform(size=BLOCK), "level": rng.normal(0, 0.5, BLOCK)}
+    stars["tilt"], stars["velocity_error"], stars["offset"] = rng.normal(size=(3, BLOCK))
     low, high = _SNR[name]
     given = snr.get(name) if isinstance(snr, dict) else snr
-    draws["snr"] = low * (high / low) ** draws["snr"] if given is None else np.full(len(rows), float(given))
-    error = _error(name, flux, draws["snr"])
-    bad = starts[rows] | np.roll(starts[rows], 1, axis=1)
-    flux = flux + error * noise[rows]
-    flux[bad] *= (10 * noise[rows])[bad]
-    return {"labels": labels[rows], "flux": flux, "error": error, "bad": bad, **draws}
+    stars["snr"] = low * (high / low) ** stars["snr"] if given is None else np.full(BLOCK, float(given))
+    flux = _flux(name, stars)
+    noise = rng.standard_normal(flux.shape, dtype=np.float32)
+    starts = rng.random(flux.shape, dtype=np.float32) < _BAD[name]
+    stars["bad"] = starts | np.roll(starts, 1, axis=1)
+    stars["error"] = _error(flux, stars["snr"])
+    stars["flux"] = flux + stars["error"] * noise
+    stars["flux"][stars["bad"]] *= 10 * noise[stars["bad"]]
+    return stars
 
 
-def _flux(name, labels, draws):
-    _, flux = spectrum(name, labels, labels["radial_velocity"])
-    flux = flux.value
+def _present(stars, n, key, name, missing):
+    """The first n stars of a block, without those that the instrument lacks; the same ones in every visit."""
+    chance = np.random.default_rng([*key, 1, 0, zlib.crc32(name.encode())]).uniform(size=BLOCK)
+    rows = np.flatnonzero((chance >= missing) & (np.arange(BLOCK) < n))
+    return {quantity: values[rows] for quantity, values in stars.items()}
+
+
+def _flux(name, stars):
+    flux = spectrum(name, stars["labels"], stars["labels"]["radial_velocity"])[1].value
     if SETUPS[name].normalized:
         return flux
-    level = _LEVEL[name] * 10 ** draws["level"] / np.median(flux, axis=1)
-    if name == "lamost":  # relative flux calibration
-        level = level[:, None] * (1 + draws["tilt"][:, None] * np.linspace(-1, 1, flux.shape[1]))
-    return flux * level.reshape(len(flux), -1)
+    level = (_LEVEL[name] * 10 ** stars["level"] / np.median(flux, axis=1))[:, None]
+    if name == "lamost":  # its flux calibration is relative
+        level = level * (1 + 0.03 * stars["tilt"][:, None] * np.linspace(-1, 1, flux.shape[1]))
+    return flux * level
 
 
-def _error(name, flux, snr):
+def _error(flux, snr):
     """Standard deviation (N, P): photon noise and a floor; S/N refers to the median pixel."""
     middle = np.median(flux, axis=1, keepdims=True)
-    return np.sqrt(0.9 * np.maximum(flux, 0) * middle + 0.1 * middle**2) / snr[:, None]
+    return np.sqrt(0.9 * flux * middle + 0.1 * middle**2) / snr[:, None]
 
 
 def _write_apogee(folder, stars, visit):

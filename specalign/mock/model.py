@@ -237,7 +237,7 @@ def _widths(star, wavelength, eta):
     """Equivalent width of the core (N, L), and half-width of the damping wings (N, L), in Angstrom."""
     doppler = star.doppler[:, None] * wavelength
     core = doppler / np.sqrt(1 / (np.pi * eta**2) + 1 / (4 * np.log(np.e + eta)))
-    damping = 0.5 * 10 ** (0.3 * (star.logg - 4.44))[:, None]
+    damping = 0.5 * 10 ** (0.6 * (star.logg - 4.44))[:, None]
     return core, doppler * np.sqrt(damping * eta / np.sqrt(np.pi))
 
 
