@@ -97,13 +97,16 @@ def flag(flux, ivar, mask, quality, bad_bits):
 
 @njit(cache=True, nogil=True)
 def flag_edges(quality, bad_bits, breaks, n_edge, min_run):
-    """Flag the pixels beside an end of the axis, a break in it, or a run of at least min_run bad pixels."""
+    """Flag the pixels beside an end of the axis, a break in it, or a run of at least min_run bad pixels.
+
+    Pixels flagged before count as good, so that the rule can be applied twice without eating further.
+    """
     n_pixels = quality.shape[1]
     outside = np.empty(n_pixels, np.bool_)
     for r in range(quality.shape[0]):
         start = 0
         for i in range(n_pixels + 1):
-            if i < n_pixels and quality[r, i] & bad_bits:
+            if i < n_pixels and quality[r, i] & bad_bits & ~EDGE:
                 continue
             for k in range(start, i):
                 outside[k] = i - start >= min_run

@@ -189,12 +189,15 @@ class Instrument:
         }
         single = isinstance(spectra, Spectrum) and spectra.flux.ndim == 1
         listed = as_list(spectra)
+        if not listed:
+            raise SpectrumError("spectra: expected at least one spectrum, got none")
         groups, refused = rows_from_spectra(listed, self, given)
         if single and refused:
             raise refused[0][2]
         result = self._prepare_groups(groups, refused, len(listed))
         if single and not len(result):
-            raise EmptySpectrumError(f"object {result.rejected['object_id'][0]!r}: {result.rejected['reason'][0]}")
+            object_id, reason = str(result.rejected["object_id"][0]), result.rejected["reason"][0]
+            raise EmptySpectrumError(f"object {object_id!r}: {reason}")
         return result
 
     def prepare_arrays(
@@ -367,6 +370,4 @@ def _in_order(members, n):
     index = np.concatenate([np.asarray(i, dtype=int) for i, _ in members]) if members else np.zeros(0, int)
     if len(index) != n:
         raise SpectrumError(f"expected {n} rows, got facts of {len(index)}")
-    if n == 0:
-        raise SpectrumError("expected at least one spectrum, got none")
     return Facts.concatenate([facts for _, facts in members])[np.argsort(index)]

@@ -109,7 +109,7 @@ def _check_unique(spectrum_id):
     names, counts = np.unique(spectrum_id, return_counts=True)
     if (counts > 1).any():
         raise SpectrumError(
-            f"spectrum_id: expected one row each, got {names[counts > 1][0]!r} {counts[counts > 1][0]} times; "
+            f"spectrum_id: expected one row each, got {str(names[counts > 1][0])!r} {counts[counts > 1][0]} times; "
             f"visits of a star share object_id, not spectrum_id"
         )
 
