@@ -1,12 +1,13 @@
 """The command line ``specalign``: every verb is thin, and calls the package's public functions."""
 
 import importlib
+import os
 import sys
 import traceback
 import warnings
 
 from specalign.cli.files import UsageError
-from specalign.exceptions import MissingExtraError, SpecalignError
+from specalign.exceptions import MissingExtraError, SpecalignError, SpecalignWarning
 
 __all__ = ["main"]
 
@@ -54,8 +55,11 @@ def _run(verb, arguments):
     run = importlib.import_module(f"specalign.cli.{verb}").run
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("default", SpecalignWarning)
             warnings.showwarning = _print_warning
             run(arguments)
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (SpecalignError, OSError) as error:
         return _report(error, arguments.debug)
     except UsageError as error:

@@ -1,8 +1,8 @@
-"""Say what a file holds, and draw a spectrum before and after it is prepared.
+"""Say what files hold, and draw a spectrum of each before and after it is prepared.
 
 Printed for each spectrum: product, frame, medium, velocity, resolution, S/N,
 how many pixels have which quality bit, and whether it can be prepared. The
-figure goes to the current folder.
+figures go to the current folder.
 """
 
 from pathlib import Path
@@ -17,22 +17,24 @@ def add_arguments(parser):
     """Add the arguments of this verb."""
     from specalign.cli.files import add_instrument
 
-    parser.add_argument("file", metavar="FILE", help="one file")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="files, folders or patterns")
     add_instrument(parser)
     parser.add_argument("--visits", choices=["combined", "all"], default="all", help="combined spectra, or every visit")
-    parser.add_argument("--row", type=int, default=0, help="which spectrum of the file is drawn")
-    parser.add_argument("--output", metavar="FILE", help="figure (default: the file's name with -inspect.png, here)")
+    parser.add_argument("--row", type=int, default=0, help="which spectrum of each file is drawn")
+    parser.add_argument("--output", default=".", metavar="FOLDER", help="where the figures go")
 
 
 def run(arguments):
     """Read, print, draw."""
-    from specalign.cli.files import chosen_instruments, read_spectra
+    from specalign.cli.files import chosen_instruments, expand, read_spectra
 
-    instrument, spectra = read_spectra(arguments.file, chosen_instruments(arguments), arguments.visits)
-    print(f"{arguments.file}: {len(spectra)} {'spectrum' if len(spectra) == 1 else 'spectra'} of {instrument!r}")
-    for number, spectrum in enumerate(spectra):
-        print("\n".join([f"[{number}]", *describe(spectrum)]))
-    draw(instrument, spectra, arguments)
+    instruments = chosen_instruments(arguments)
+    for path in expand(arguments.files):
+        instrument, spectra = read_spectra(path, instruments, arguments.visits)
+        print(f"{path}: {len(spectra)} {'spectrum' if len(spectra) == 1 else 'spectra'} of {instrument!r}")
+        for number, spectrum in enumerate(spectra):
+            print("\n".join([f"[{number}]", *describe(spectrum)]))
+        draw(instrument, spectra, arguments.row, Path(arguments.output) / f"{_stem(path)}-inspect.png")
 
 
 def describe(spectrum):
@@ -48,10 +50,10 @@ def describe(spectrum):
         f"  normalised    {facts['normalization']}",
         f"  velocity      {_velocity(facts)}",
         f"  resolution    {f'R = {power:.0f}' if power else 'varies'}",
-        f"  S/N           {facts['snr']:.4g} a pixel",
+        f"  S/N           {'not stated' if facts['snr'] != facts['snr'] else format(facts['snr'], '.4g')}",
         f"  pixels        {len(axis)}, {axis[0]:.8g} to {axis[-1]:.8g}, {spectrum.mask.sum()} masked"
         f", {facts['n_dropped']} rows of the file dropped",
-        f"  flux          {spectrum.flux.unit or 'no unit'}",
+        f"  flux unit     {str(spectrum.flux.unit) or 'none: normalised'}",
         *(f"  quality       {line}" for line in _bit_counts(facts)),
     ]
 
@@ -69,22 +71,21 @@ def _bit_counts(facts):
     return [f"{name}: {count} pixels" for name, count in counts.items() if count] or ["no bit is set"]
 
 
-def draw(instrument, spectra, arguments):
+def draw(instrument, spectra, row, path):
     """Prepare one spectrum and write the figure of before and after."""
     from specalign.exceptions import SpectrumError
     from specalign.io.files import atomic_write
     from specalign.plots import plot_before_after
 
-    if not 0 <= arguments.row < len(spectra):
-        raise SpectrumError(f"--row: expected 0 to {len(spectra) - 1}, got {arguments.row}")
-    spectrum = spectra[arguments.row]
-    prepared = instrument.prepare(spectrum)
-    print(f"prepared [{arguments.row}]: {prepared!r}")
-    path = Path(arguments.output or f"{_stem(arguments.file)}-inspect.png")
+    if not 0 <= row < len(spectra):
+        raise SpectrumError(f"--row: expected 0 to {len(spectra) - 1}, got {row}")
+    prepared = instrument.prepare(spectra[row])
+    print(f"prepared [{row}]: {prepared!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
-        plot_before_after(spectrum, prepared).savefig(temporary)
+        plot_before_after(spectra[row], prepared).savefig(temporary)
     print(f"{path}: before and after")
 
 
-def _stem(name):
-    return Path(name).name.removesuffix(".gz").rpartition(".")[0] or Path(name).name
+def _stem(path):
+    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name

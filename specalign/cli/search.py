@@ -17,7 +17,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--method", choices=["exact", "pynndescent"], default="exact", help="approximate above a million rows"
     )
-    parser.add_argument("--output", metavar="FILE", help="where the table goes: .ecsv, .fits or .csv")
+    parser.add_argument("--output", metavar="FILE", help="where the table goes: .ecsv or .csv")
 
 
 def run(arguments):
@@ -30,7 +30,7 @@ def run(arguments):
     neighbours = gallery.search(queries, k=min(arguments.k, len(gallery)), method=arguments.method)
     if arguments.output:
         write_table(neighbours, arguments.output)
-    print_table(neighbours)
+    print_table(neighbours["object_id", "neighbour_object_id", "neighbour_instrument", "rank", "similarity"])
     try:
         figures = metrics.retrieval(queries, gallery)
     except MatchError:

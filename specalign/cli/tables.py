@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from specalign.cli.files import expand
-from specalign.exceptions import SpectrumError
+from specalign.cli.files import UsageError, expand
 
 __all__ = ["add_label_file", "print_table", "read_embeddings", "read_label_file", "read_prepared", "write_table"]
 
@@ -44,24 +43,24 @@ def read_label_file(arguments):
     return None if arguments.labels is None else read_labels(arguments.labels, system=arguments.system)
 
 
-def print_table(table, n=20, **formats):
+def print_table(table, n=20):
     """Print the first rows of a table, without line breaks."""
     for name in table.colnames:
         if table[name].dtype.kind == "f":
-            table[name].info.format = formats.get(name, ".4g")
+            table[name].info.format = ".4g"
     print("\n".join(table[:n].pformat(max_lines=-1, max_width=-1)))
     if len(table) > n:
         print(f"... {len(table) - n} more rows")
 
 
 def write_table(table, path):
-    """Write a table as ECSV, or as what the ending says; all of it or nothing."""
+    """Write a table as ECSV, or as csv without units; all of it or nothing."""
     from specalign.io.files import atomic_write
 
     path = Path(path)
-    if path.suffix not in (".ecsv", ".fits", ".csv"):
-        raise SpectrumError(f"--output: expected a name that ends in .ecsv, .fits or .csv, got {str(path)!r}")
+    if path.suffix not in (".ecsv", ".csv"):
+        raise UsageError(f"--output: expected a name that ends in .ecsv, or in .csv (without units), got {str(path)!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
-        table.write(temporary, format={".ecsv": "ascii.ecsv"}.get(path.suffix))
+        table.write(temporary, format=f"ascii{path.suffix}")
     print(f"{path}: {len(table)} rows")

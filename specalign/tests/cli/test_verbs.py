@@ -1,0 +1,229 @@
+"""Each verb on a small mock survey: what it writes, prints and refuses."""
+
+import shutil
+
+import numpy as np
+import pytest
+from astropy.table import QTable
+
+from specalign import Aligner, EmbeddingTable, PreparedSpectra
+from specalign.cli import main
+from specalign.plugins import Plugin
+
+
+def run(*argv):
+    return main([str(word) for word in argv])
+
+
+def test_instruments(capsys):
+    assert run("instruments", "apogee") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("apogee: 8575 pixels, 15100.802 Angstrom to 16999.807 Angstrom")
+    assert "  aspcapStar: rest frame, vacuum, normalised: continuum, R = 22500\n    https://data.sdss.org" in text
+
+
+def test_instruments_does_not_run_the_code_of_others(monkeypatch, capsys):
+    import specalign.plugins
+
+    found = [*specalign.plugins.find_plugins("instruments"), Plugin("weave", "other", "must_not_be_imported", "Weave")]
+    monkeypatch.setattr(specalign.plugins, "find_plugins", lambda kind: found)
+    assert run("instruments") == 0
+    text = capsys.readouterr().out
+    assert "weave (other: must_not_be_imported:Weave)\n  not loaded; see: specalign instruments weave" in text
+    assert all(f"{name}: " in text for name in ("apogee", "nirspec", "lamost", "gaia_xp"))
+
+
+def test_inspect(survey, tmp_path, capsys):
+    path = sorted((survey / "mock" / "apogee").iterdir())[0]
+    assert run("inspect", path, "--output", tmp_path) == 0
+    text = capsys.readouterr().out
+    for fact in (
+        "product       aspcapStar",
+        "frame         rest",
+        "medium        vacuum",
+        "normalised    continuum",
+        "(header VHELIO; already at rest, not applied)",
+        "resolution    R = 22500",
+        "quality       ",
+        "prepared [0]: <PreparedSpectra apogee: 1 spectra",
+    ):
+        assert fact in text
+    figure = tmp_path / f"{path.stem}-inspect.png"
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_refuses_a_row_that_is_not_there(survey, tmp_path, capsys):
+    path = sorted((survey / "mock" / "apogee").iterdir())[0]
+    assert run("inspect", path, "--row", 3, "--output", tmp_path) == 1
+    assert "--row: expected 0 to 0, got 3" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_prepare_wrote_one_file_an_instrument(survey):
+    names = sorted(path.name for path in (survey / "prepared").iterdir())
+    assert names == ["apogee.fits", "nirspec.fits", "rejected.ecsv"]
+    prepared = PreparedSpectra.read(survey / "prepared" / "apogee.fits")
+    labels = QTable.read(survey / "mock" / "labels.ecsv")
+    assert sorted(prepared.object_id) == sorted(labels["object_id"])
+
+
+def test_prepare_counts_what_it_rejects(survey, tmp_path, capsys):
+    files = sorted((survey / "mock" / "apogee").iterdir())
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for path in files[:3]:
+        shutil.copy(path, folder)
+    shutil.copy(files[0], folder / "copy-of-the-first.fits")
+    (folder / "cut.fits").write_bytes(files[3].read_bytes()[:50000])
+    (folder / "other.csv").write_text("a,b\n1,2\n")
+    assert run("prepare", folder, "--output", tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    assert "6 files: 3 spectra prepared, 3 files or spectra rejected" in text
+    rejected = QTable.read(tmp_path / "out" / "rejected.ecsv")
+    reasons = dict(zip(rejected["spectrum_id"], rejected["reason"], strict=True))
+    assert len(reasons) == 3
+    assert "truncated or damaged" in reasons[str(folder / "cut.fits")]
+    assert str(folder / "other.csv") in reasons
+    assert "spectrum_id occurs twice: in " in next(
+        iter(set(reasons.values()) - {reasons[str(folder / "cut.fits")], reasons[str(folder / "other.csv")]})
+    )
+
+
+def test_prepare_fails_only_where_nothing_is_left(survey, tmp_path, capsys):
+    path = sorted((survey / "mock" / "apogee").iterdir())[0]
+    (tmp_path / "cut.fits").write_bytes(path.read_bytes()[:50000])
+    assert run("prepare", tmp_path / "*.fits", "--output", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert "1 files: 0 spectra prepared, 1 files or spectra rejected" in captured.out
+    assert "none of the 1 files could be prepared" in captured.err
+
+
+def test_prepare_with_options_of_the_instrument(survey, tmp_path):
+    assert (
+        run(
+            "prepare",
+            survey / "mock" / "nirspec",
+            "--instrument",
+            "nirspec",
+            "--option",
+            "grid=seeds",
+            "--output",
+            tmp_path,
+        )
+        == 0
+    )
+    assert PreparedSpectra.read(tmp_path / "nirspec.fits").flux.shape == (60, 8192)
+
+
+def test_train_wrote_an_aligner(survey):
+    aligner = Aligner.load(survey / "aligner")
+    assert aligner.instruments == ("apogee", "nirspec")
+    assert aligner.embed_dim == 16
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "message"),
+    [
+        (
+            ["--encoder", "lamost=mlp"],
+            2,
+            "--encoder: expected INSTRUMENT=NAME with one of apogee, nirspec, got 'lamost'",
+        ),
+        (["--encoder", "apogee=nothing"], 1, "no encoder plugin is called 'nothing'; installed: mlp, starnet"),
+    ],
+)
+def test_train_refuses(survey, tmp_path, capsys, extra, code, message):
+    argv = ["train", survey / "prepared", "--output", tmp_path / "aligner", "--max-epochs", 1, *extra]
+    assert run(*argv) == code
+    assert message in capsys.readouterr().err
+
+
+def test_train_needs_two_instruments(survey, tmp_path, capsys):
+    assert run("train", survey / "prepared" / "apogee.fits", "--output", tmp_path / "aligner") == 1
+    assert "expected spectra of two instruments or more, got apogee" in capsys.readouterr().err
+
+
+def test_train_with_labels_and_another_encoder(survey, tmp_path, capsys):
+    assert run(
+        "train", survey / "prepared", "--output", tmp_path / "aligner", "--max-epochs", 1, "--embed-dim", 8,
+        "--encoder", "nirspec=mlp", "--labels", survey / "mock" / "labels.ecsv", "--system", "specalign-mock",
+    ) == 0  # fmt: skip
+    assert "next: specalign embed" in capsys.readouterr().out
+    assert (tmp_path / "aligner" / "aligner.json").is_file()
+
+
+def test_embed_wrote_a_table_an_instrument(survey):
+    for name in ("apogee", "nirspec"):
+        table = EmbeddingTable.read(survey / "embeddings" / f"{name}.fits")
+        assert table.vectors.shape == (60, 16)
+        assert set(table.instrument) == {name}
+        assert table.space == Aligner.load(survey / "aligner").space
+
+
+def test_embed_refuses_another_grid(survey, tmp_path, capsys):
+    run(
+        "prepare",
+        survey / "mock" / "nirspec",
+        "--instrument",
+        "nirspec",
+        "--option",
+        "grid=seeds",
+        "--output",
+        tmp_path,
+    )
+    assert run("embed", tmp_path, "--aligner", survey / "aligner", "--output", tmp_path / "embeddings") == 1
+    assert "this aligner was trained on" in capsys.readouterr().err
+
+
+def test_search(survey, tmp_path, capsys):
+    embeddings = survey / "embeddings"
+    output = tmp_path / "neighbours.ecsv"
+    argv = [embeddings / "nirspec.fits", "--gallery", embeddings / "apogee.fits", "-k", 3, "--output", output]
+    assert run("search", *argv) == 0
+    table = QTable.read(output)
+    assert len(table) == 180
+    assert set(table["neighbour_instrument"]) == {"apogee"}
+    text = capsys.readouterr().out
+    assert "recall@1" in text
+    assert "... 160 more rows" in text
+
+
+def test_search_refuses_another_space(survey, tmp_path, capsys):
+    table = EmbeddingTable.read(survey / "embeddings" / "nirspec.fits")
+    table.provenance = {**table.provenance, "space": "another"}
+    table.write(tmp_path / "other.fits")
+    assert run("search", tmp_path / "other.fits", "--gallery", survey / "embeddings" / "apogee.fits") == 1
+    assert "cannot be compared" in capsys.readouterr().err
+
+
+def test_labels_leaves_the_queried_stars_out(survey, tmp_path, capsys):
+    apogee = EmbeddingTable.read(survey / "embeddings" / "apogee.fits")
+    nirspec = EmbeddingTable.read(survey / "embeddings" / "nirspec.fits")
+    nirspec[:20].write(tmp_path / "queries.fits")
+    argv = [tmp_path / "queries.fits", "--reference", survey / "embeddings" / "apogee.fits"]
+    argv += ["--labels", survey / "mock" / "labels.ecsv", "--system", "specalign-mock"]
+    assert run("labels", *argv, "--output", tmp_path / "labels.ecsv") == 0
+    assert "rmse" in capsys.readouterr().out
+    predicted = QTable.read(tmp_path / "labels.ecsv")
+    assert predicted.meta["label_system"] == "specalign-mock"
+    assert list(predicted["object_id"]) == list(nirspec.object_id[:20])
+    assert np.isfinite(predicted["teff"].value).all()
+    # the answer does not depend on whether the stars themselves were in the reference
+    apogee[~np.isin(apogee.object_id, nirspec.object_id[:20])].write(tmp_path / "others.fits")
+    argv[2] = tmp_path / "others.fits"
+    assert run("labels", *argv, "--output", tmp_path / "again.ecsv") == 0
+    assert (QTable.read(tmp_path / "again.ecsv")["teff"] == predicted["teff"]).all()
+
+
+def test_labels_says_when_nobody_is_left_to_learn_from(survey, capsys):
+    embeddings = survey / "embeddings"
+    argv = [embeddings / "nirspec.fits", "--reference", embeddings / "apogee.fits"]
+    assert run("labels", *argv, "--labels", survey / "mock" / "labels.ecsv") == 1
+    assert "every star of --reference is among the queries" in capsys.readouterr().err
+
+
+def test_output_of_an_unknown_kind(survey, tmp_path, capsys):
+    embeddings = survey / "embeddings"
+    argv = [embeddings / "nirspec.fits", "--gallery", embeddings / "apogee.fits", "--output", tmp_path / "a.xlsx"]
+    assert run("search", *argv) == 2
+    assert "expected a name that ends in .ecsv" in capsys.readouterr().err
