@@ -15,7 +15,8 @@ from specalign.encoders.base import as_tensor
 
 __all__ = ["FactorAnalysis"]
 
-FIT_ROWS = 4096  # training rows that the basis is fitted to
+FIT_ROWS = 2048  # training rows that the basis is fitted to
+CORRELATED_ROWS = 1024  # the same where the noise is correlated, which costs a linear system a row
 BLOCK_ROWS = 512
 ITERATIONS = 6
 MIN_SHARE = 0.02  # a pixel that fewer training rows have is not used
@@ -65,7 +66,9 @@ class FactorAnalysis(nn.Module):
 
     @torch.no_grad()
     def fit(self, flux, ivar, mask, *, seed=0, noise_scale=None, noise_basis=None):
-        """Fit mean, basis and excess variance to training rows (N, P), of which at most 4096 are used.
+        """Fit mean, basis and excess variance to training rows (N, P).
+
+        The first 2048 rows are used, or 1024 where the noise is correlated.
 
         Parameters
         ----------
@@ -75,17 +78,16 @@ class FactorAnalysis(nn.Module):
         noise_scale, noise_basis : (N, K) and (K, P), optional
             The correlated part of the noise.
         """
-        rows = [as_tensor(flux[:FIT_ROWS]), as_tensor(ivar[:FIT_ROWS]), as_tensor(mask[:FIT_ROWS], torch.bool)]
-        flux, ivar = rows[0].masked_fill(rows[2], 0), rows[1].masked_fill(rows[2], 0)
         if len(flux) == 0:
             raise ValueError("expected at least one training spectrum to fit the factors, got none")
-        count = (ivar > 0).sum(0)
-        used = count > MIN_SHARE * len(flux)
+        n = FIT_ROWS if noise_scale is None else CORRELATED_ROWS
+        flux, ivar = _hidden(flux[:n], ivar[:n], mask[:n])
+        used = (ivar > 0).sum(0) > MIN_SHARE * len(flux)
         ivar = ivar * used
         self._start(flux, ivar, used, seed)
-        correlated = {} if noise_scale is None else {"scale": as_tensor(noise_scale[:FIT_ROWS]), "basis": noise_basis}
+        noise = None if noise_scale is None else (as_tensor(noise_scale[:n]), as_tensor(noise_basis))
         for _ in range(ITERATIONS):
-            self._step(flux, ivar, used, correlated)
+            self._step(flux, ivar, used, noise)
 
     def _start(self, flux, ivar, used, seed):
         """Weighted mean, and the leading directions of the mean-filled residuals."""
@@ -99,9 +101,9 @@ class FactorAnalysis(nn.Module):
         self.basis.zero_()
         self.basis[:, :k] = probe * (residual @ probe).square().mean(0).sqrt()
 
-    def _step(self, flux, ivar, used, correlated):
+    def _step(self, flux, ivar, used, noise):
         """One round of expectation maximisation, then the noise, then a rotation that keeps the prior standard."""
-        mean, covariance = self._expect(flux, ivar, correlated)
+        mean, covariance = self._expect(flux, ivar, noise)
         weight = self._weight(ivar)
         one = torch.cat([mean, torch.ones(len(mean), 1)], dim=1)
         second = one[:, :, None] * one[:, None, :]
@@ -114,15 +116,16 @@ class FactorAnalysis(nn.Module):
         self.basis.copy_(self.basis @ torch.linalg.cholesky(prior))
         self._rotate(self._weight(ivar))
 
-    def _expect(self, flux, ivar, correlated):
+    def _expect(self, flux, ivar, noise):
+        """Posterior mean (N, K) and covariance (N, K, K) of the factors."""
         mean, covariance = [], []
         for start in range(0, len(flux), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            noise = {"noise_scale": correlated["scale"][rows], "noise_basis": correlated["basis"]} if correlated else {}
-            summary = self.summarize(flux[rows], ivar[rows], ivar[rows] == 0, **noise)
-            rotation, precision = summary["rotation"], summary["precision"]
-            mean.append(self.posterior(summary)[0])
-            covariance.append((rotation / (1 + precision)[:, None, :]) @ rotation.mT)
+            block = None if noise is None else (noise[0][rows], noise[1])
+            precision, information = self._likelihood(flux[rows], ivar[rows], block)
+            inverse = torch.linalg.inv(precision + torch.eye(self.n_factors, dtype=precision.dtype))
+            mean.append((inverse @ information[:, :, None])[:, :, 0].float())
+            covariance.append(inverse.float())
         return torch.cat(mean), torch.cat(covariance)
 
     def _fit_noise(self, flux, ivar, mean, covariance):
@@ -165,13 +168,9 @@ class FactorAnalysis(nn.Module):
             rotation (n, K, K), precision (n, K), projection (n, K): the precision matrix is
             ``rotation @ diag(precision) @ rotation.T`` and the information vector ``rotation @ projection``.
         """
-        mask = as_tensor(mask, torch.bool)
-        flux, ivar = as_tensor(flux).masked_fill(mask, 0), as_tensor(ivar).masked_fill(mask, 0)
-        residual = (flux - self.mean).masked_fill(ivar == 0, 0)
-        if noise_scale is None:
-            precision, information = self._diagonal(residual, self._weight(ivar))
-        else:
-            precision, information = self._correlated(residual, ivar, as_tensor(noise_scale), as_tensor(noise_basis))
+        flux, ivar = _hidden(flux, ivar, mask)
+        noise = None if noise_scale is None else (as_tensor(noise_scale), as_tensor(noise_basis))
+        precision, information = self._likelihood(flux, ivar, noise)
         values, vectors = torch.linalg.eigh(precision.double())
         projection = (vectors.mT @ information.double()[:, :, None])[:, :, 0]
         return {
@@ -179,6 +178,13 @@ class FactorAnalysis(nn.Module):
             "precision": values.clamp(min=0).float(),
             "projection": projection.float(),
         }
+
+    def _likelihood(self, flux, ivar, noise):
+        """Precision matrix (n, K, K) and information vector (n, K)."""
+        residual = (flux - self.mean).masked_fill(ivar == 0, 0)
+        if noise is None:
+            return self._diagonal(residual, self._weight(ivar))
+        return self._correlated(residual, ivar, *noise)
 
     def _diagonal(self, residual, weight):
         i, j = torch.triu_indices(self.n_factors, self.n_factors)
@@ -213,7 +219,10 @@ class FactorAnalysis(nn.Module):
         drawn = torch.randn(precision.shape, generator=generator, device=precision.device)
         projection = summary["projection"] + amplitude * precision.sqrt() * drawn
         total = 1 + amplitude**2
-        return summary | {"precision": precision / total, "projection": projection / total}
+        noisy = {"precision": precision / total, "projection": projection / total}
+        if "log_snr" in summary:
+            noisy["log_snr"] = summary["log_snr"] - 0.5 * torch.log10(total[:, 0])
+        return summary | noisy
 
     @staticmethod
     def posterior(summary):
@@ -222,6 +231,13 @@ class FactorAnalysis(nn.Module):
         mean = (rotation @ (variance * summary["projection"])[:, :, None])[:, :, 0]
         deviation = ((rotation**2) @ variance[:, :, None])[:, :, 0].sqrt()
         return mean, deviation
+
+
+def _hidden(flux, ivar, mask):
+    """Flux and inverse variance as tensors, with 0 under the mask."""
+    mask = as_tensor(mask, torch.bool)
+    ivar = as_tensor(ivar).masked_fill(mask, 0)
+    return as_tensor(flux).masked_fill(ivar == 0, 0), ivar
 
 
 def _symmetric(half, size):
