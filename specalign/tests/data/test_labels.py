@@ -162,6 +162,9 @@ def test_duplicates():
     assert (first.meta["joined_rows"], first.meta["conflicting_object_ids"]) == (1, ["b"])
     keep = read_labels(table, system="mine", duplicates="keep")
     assert keep["object_id"].tolist() == ["b", "a", "b", "c"]
+    table["fe_h"] = [0.0, 0.0, 0.1, 0.0, 0.0] * u.dex  # one label differs, the other does not
+    assert read_labels(table, system="mine", duplicates="first").meta["conflicting_object_ids"] == ["a", "b"]
+    table.remove_column("fe_h")
     equal = read_labels(table[1:3], system="mine")
     assert (len(equal), equal.meta["joined_rows"]) == (1, 1)
     with pytest.raises(LabelError, match="expected 'error', 'first' or 'keep', got 'last'"):

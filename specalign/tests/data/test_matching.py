@@ -14,10 +14,6 @@ def embeddings(ids):
     return sa.EmbeddingTable(np.ones((len(ids), 2)), ids, rows, "apogee", np.ones(len(ids)), np.ones(len(ids)))
 
 
-def pair_set(pairs, ids_a, ids_b):
-    return sorted(zip(np.array(ids_a)[pairs["index_a"]], np.array(ids_b)[pairs["index_b"]], strict=True))
-
-
 def test_visits_give_all_pairs_and_the_rest_is_reported():
     pairs = sa.match(embeddings(["a", "b", "a", "d"]), Table({"object_id": ["a", "b", "c", "b"]}))
     found = list(zip(pairs["id_a"], pairs["index_a"], pairs["index_b"], strict=True))
@@ -41,11 +37,15 @@ def test_a_hundred_permutations_give_the_same_pairs(by):
     options = {"radius": 1 * u.arcsec} if by == "sky" else {}
     a, b = table(rows_a), table(rows_b)
     expected = sorted((i, j) for i in range(60) for j in range(50) if rows_a[i] == rows_b[j])
+    separations = []
     for _ in range(100):
         order_a, order_b = rng.permutation(60), rng.permutation(50)
         pairs = sa.match(a[order_a], b[order_b], by=by, **options)
         found = sorted(zip(order_a[pairs["index_a"]], order_b[pairs["index_b"]], strict=True))
         assert found == expected
+        if by == "sky":
+            separations.append(np.sort(pairs["separation"].value))
+            assert np.array_equal(separations[0], separations[-1])
         assert list(zip(pairs["id_a"], pairs["id_b"], strict=True)) == sorted(
             zip(pairs["id_a"], pairs["id_b"], strict=True)
         )
@@ -96,6 +96,14 @@ def test_the_sky_separates_by_the_radius_and_reports_neighbours():
     assert len(wider) == 3
 
 
+def test_of_two_stars_near_one_only_the_nearer_is_joined():
+    a, b = sky([10.0 + 0.6 / 3600, 10.0], [0.0, 0.0]), sky(10.0 + 0.1 / 3600, 0.0)
+    pairs = sa.match(a, b, by="sky", radius=1 * u.arcsec)
+    assert pairs["index_a"].tolist() == [1]
+    assert (pairs.meta["unmatched_a"], pairs.meta["ambiguous_b"]) == ([0], [0])
+    assert sa.match(b, a, by="sky", radius=1 * u.arcsec)["index_b"].tolist() == [1]
+
+
 def test_rows_of_one_object_are_one_star_on_the_sky():
     visits = sky([10.0, 10.0 + 0.2 / 3600, 50.0], [0.0, 0.0, 0.0], object_id=["a", "a", "b"])
     pairs = sa.match(visits, sky(10.0, 0.0), by="sky", radius=1 * u.arcsec)
@@ -108,7 +116,7 @@ def test_proper_motion_moves_both_tables_to_the_epoch():
     # Barnard's star: 10.36 arcsec a year; without it the positions are 166 arcsec apart.
     gaia = sky(269.4485025, 4.7394200, pmra=[-801.551] * u.mas / u.yr, pmdec=[10362.394] * u.mas / u.yr)
     gaia["epoch"] = [2016.0]
-    later = sky(269.4485025 - 0.801551 / 3600 / np.cos(np.radians(4.74)) * 16, 4.7394200 - 10.362394 / 3600 * -16)
+    later = sky(0.0, 0.0)
     later["ra"] = gaia["ra"] + (-0.801551 * -16 / np.cos(np.radians(4.7164))) * u.arcsec
     later["dec"] = gaia["dec"] + (10.362394 * -16) * u.arcsec
     later["pmra"], later["pmdec"] = gaia["pmra"], gaia["pmdec"]
