@@ -15,8 +15,9 @@ version = release = specalign.__version__
 html_title = f"specalign {release}"
 htmlhelp_basename = "specalign"
 
-exclude_patterns += ["_build", "reference/api/.*"]
+exclude_patterns += ["_build"]
 highlight_language = "python3"
+automodapi_toctreedirnm = "reference/api"
 automodapi_inheritance_diagram = 0
 automodsumm_inherited_members = False
 numpydoc_show_class_members = False
@@ -30,3 +31,23 @@ if not os.environ.get("SPECALIGN_DOCS_LINKS"):
 # Every reference to our own names must resolve; those to other projects do where links are switched on.
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!specalign)(?!.*\bspecalign\.).*")]
+
+
+def find_public_name(app, env, node, contnode):
+    """Resolve a name under which the package offers an object, such as specalign.Aligner, to where it is defined."""
+    parts = node.get("reftarget", "").split(".")
+    if parts[0] != "specalign":
+        return None
+    value = specalign
+    for part in parts[1:]:
+        value = getattr(value, part, None)
+    home = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+    if home == node["reftarget"]:
+        return None
+    domain = env.get_domain("py")
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", home, node, contnode)
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("missing-reference", find_public_name)

@@ -57,7 +57,7 @@ def test_ops_and_encoders_work_where_astropy_is_absent(code):
 
 
 def test_the_block_of_astropy_blocks():
-    with pytest.raises(AssertionError, match=r"import of astropy(\.\w+)? halted"):
+    with pytest.raises(AssertionError, match=r"'astropy' is not a package"):
         loaded_after(BLOCK_ASTROPY + "import astropy.units")
 
 
