@@ -57,11 +57,10 @@ def write_prepared(prepared, path):
     for name in ("flux", "ivar", "mask", "quality", "norm"):
         array = getattr(prepared, name)
         hdus.append(fits.ImageHDU(array.astype(np.uint8) if array.dtype == bool else array, name=name.upper()))
-    hdus.append(fits.table_to_hdu(_grid_table(prepared)))
-    hdus.append(fits.table_to_hdu(_rows_table(prepared)))
-    hdus.append(fits.table_to_hdu(prepared.rejected))
-    for hdu, name in zip(hdus[-3:], ("GRID", "ROWS", "REJECTED"), strict=True):
-        hdu.name = name
+    tables = {"GRID": _grid_table(prepared), "ROWS": _rows_table(prepared), "REJECTED": prepared.rejected}
+    for name, table in tables.items():
+        hdus.append(fits.table_to_hdu(_encoded(table)))
+        hdus[-1].name = name
     if prepared.covariance_factor is not None:
         for name, array in zip(("COVSCALE", "COVBASIS"), prepared.covariance_factor, strict=True):
             hdus.append(fits.ImageHDU(np.asarray(array, np.float32), name=name))
@@ -88,6 +87,15 @@ def _header(prepared):
     header["KIND"] = _KIND
     header["FACTS"] = (json.dumps(facts), "")
     return header
+
+
+def _encoded(table):
+    """Text as UTF-8, since FITS knows ASCII only."""
+    text = {name: np.char.encode(table[name], "utf-8") for name in table.colnames if table[name].dtype.kind == "U"}
+    table = table.copy()
+    for name, column in text.items():
+        table[name] = column
+    return table
 
 
 def _grid_table(prepared):
@@ -117,6 +125,7 @@ def read_prepared(path):
     axis = u.Quantity(native(grid["spectral_axis"].value), grid["spectral_axis"].unit)
     if grid_digest(axis) != facts["grid_digest"]:
         raise CorruptFileError(f"{path}: its grid does not have the digest {facts['grid_digest'][:12]} that it states")
+    rows = _clean(rows)
     ids = {name: np.asarray(rows[name], dtype=str) for name in ("object_id", "spectrum_id")}
     rows.remove_columns(list(ids))
     record = InstrumentRecord(*(facts[name] for name in ("instrument", "options", "grid_digest", "mask_version")))
@@ -125,7 +134,7 @@ def read_prepared(path):
         **ids,
         spectral_axis=axis,
         instrument=record,
-        catalog=_clean(rows),
+        catalog=rows,
         quality_bits=facts["quality_bits"],
         lsf_sigma=lsf,
         flux_unit=u.Unit(facts["flux_unit"]),
@@ -154,6 +163,6 @@ def _clean(table):
             table[name] = native(column.value) << column.unit
         else:
             column = np.ma.getdata(column)
-            table[name] = np.char.decode(column) if column.dtype.kind == "S" else native(column)
+            table[name] = np.char.decode(column, "utf-8") if column.dtype.kind == "S" else native(column)
     table.meta.clear()
     return table
