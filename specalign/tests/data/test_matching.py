@@ -6,6 +6,7 @@ from astropy.time import Time
 
 import specalign as sa
 from specalign.exceptions import MatchError
+from specalign.instruments.prepared import InstrumentRecord, grid_digest
 
 
 def embeddings(ids):
@@ -110,6 +111,20 @@ def test_rows_of_one_object_are_one_star_on_the_sky():
     assert pairs["index_a"].tolist() == [0, 1]
     assert pairs["id_a"].tolist() == ["a", "a"]
     assert pairs.meta["ambiguous_b"] == []
+
+
+def test_prepared_spectra_are_joined_by_identifier_and_by_the_positions_of_their_catalog():
+    n, axis = 3, np.linspace(4000, 5000, 4) * u.AA
+    prepared = sa.PreparedSpectra(
+        flux=np.ones((n, 4)), ivar=np.ones((n, 4)), mask=np.zeros((n, 4), bool), quality=np.zeros((n, 4), np.uint32),
+        norm=np.ones((n, 1)), object_id=np.array(["a", "b", "c"]), spectrum_id=np.array(["1", "2", "3"]),
+        spectral_axis=axis, instrument=InstrumentRecord("lamost", {}, grid_digest(axis), "1"),
+        catalog=sky([1.0, 2.0, 3.0], [0.0, 0.0, 0.0]), quality_bits={},
+    )  # fmt: skip
+    labels = sky([3.0, 2.0], [0.0, 0.0], object_id=["c", "b"])
+    for options in ({}, {"by": "sky", "radius": 1 * u.arcsec}):
+        pairs = sa.match(prepared, labels, **options)
+        assert (pairs["index_a"].tolist(), pairs["index_b"].tolist()) == ([1, 2], [1, 0])
 
 
 def test_proper_motion_moves_both_tables_to_the_epoch():
