@@ -166,8 +166,13 @@ class Aligner:
         settings = Settings(
             max_epochs, batch_size, learning_rate, weight_decay, noise, label_weight, pretrain, patience, seed
         )
-        data = TrainingData({n: prepared[n] for n in self.instruments}, index, training, held, targets)
-        return self._train(data, settings, scaler, accelerator, progress)
+        prepared = {name: prepared[name] for name in self.instruments}
+        encoders = {name: self._build(name, prepared[name], seed + i) for i, name in enumerate(self.instruments)}
+        for name, encoder in encoders.items():
+            encoder.fit_scaler(**_inputs(prepared[name], index.rows(name, training)[0][:SCALER_ROWS]))
+        sources = {name: _source(encoders[name], rows) for name, rows in prepared.items()}
+        data = TrainingData(prepared, sources, index, training, held, targets)
+        return self._train(encoders, data, settings, scaler, accelerator, progress)
 
     def _check_spectra(self, prepared):
         if set(prepared) != set(self.instruments):
@@ -177,16 +182,9 @@ class Aligner:
                 raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
             check_good_pixels(rows)
 
-    def _train(self, data, settings, scaler, accelerator, progress):
+    def _train(self, encoders, data, settings, scaler, accelerator, progress):
         from specalign.alignment.training import AlignmentModule, train
 
-        encoders = {
-            name: self._build(name, data.prepared[name], settings.seed + i) for i, name in enumerate(self.instruments)
-        }
-        for name, encoder in encoders.items():
-            rows = data.index.rows(name, data.training)[0][:SCALER_ROWS]
-            source = data.prepared[name]
-            encoder.fit_scaler(source.flux[rows], source.ivar[rows], source.mask[rows])
         head = _head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
         history = _history(data)
         module = AlignmentModule(encoders, InfoNCE(), head, data, settings, history)
@@ -245,8 +243,7 @@ class Aligner:
 
     @torch.no_grad()
     def _vectors(self, name, prepared, rows):
-        batch = read_rows(prepared, rows)
-        vectors = self.encoders[name](batch["flux"], batch["ivar"], batch["mask"])
+        vectors = self.encoders[name](**_inputs(prepared, rows))
         return functional.normalize(vectors, dim=1).numpy()
 
     def _provenance(self):
@@ -427,6 +424,23 @@ def _own_id(index, name, object_id):
     ids = np.full(len(index), "", dtype=object)
     ids[index.star[name]] = object_id
     return ids.astype(str)
+
+
+def _inputs(prepared, rows):
+    """Some rows as keywords of an encoder, with the correlated part of their noise."""
+    inputs = read_rows(prepared, rows)
+    if prepared.covariance_factor is not None:
+        inputs["noise_basis"] = torch.from_numpy(np.array(prepared.covariance_factor[1], np.float32))
+    return inputs
+
+
+def _source(encoder, prepared):
+    """What training reads: the prepared spectra, or the encoder's summaries of all rows, computed once."""
+    if not encoder.summarizes:
+        return prepared
+    blocks = np.array_split(np.arange(len(prepared)), max(1, len(prepared) // EMBED_ROWS))
+    parts = [encoder.summarize(**_inputs(prepared, rows)) for rows in blocks]
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def _head(embed_dim, n_labels, seed):

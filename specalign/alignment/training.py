@@ -60,10 +60,12 @@ class Settings:
 class TrainingData:
     """Prepared spectra, the stars that their rows belong to, and which stars train.
 
-    ``targets`` (S, L) float32 are standardised labels of the stars, NaN = unknown, or None.
+    ``sources`` are what the encoders read: prepared spectra, or the summaries of all rows.  ``targets`` (S, L) float32
+    are standardised labels of the stars, NaN = unknown, or None.
     """
 
     prepared: dict
+    sources: dict
     index: object
     training: np.ndarray
     validation: np.ndarray
@@ -95,7 +97,7 @@ class AlignmentModule(pl.LightningModule):
     def _loader(self, stars, epoch=0, shuffle=False):
         s = self.settings
         return StarLoader(
-            self.data.prepared, self.data.index, stars, s.batch_size, seed=s.seed, epoch=epoch, shuffle=shuffle
+            self.data.sources, self.data.index, stars, s.batch_size, seed=s.seed, epoch=epoch, shuffle=shuffle
         )
 
     def train_dataloader(self):
@@ -115,10 +117,14 @@ class AlignmentModule(pl.LightningModule):
 
     def vectors(self, batch):
         """Unit vectors of each instrument's rows."""
-        return {
-            name: functional.normalize(self.encoders[name](rows["flux"], rows["ivar"], rows["mask"]), dim=1)
-            for name, rows in batch.items()
-        }
+        return {name: functional.normalize(self._encode(name, rows), dim=1) for name, rows in batch.items()}
+
+    def _encode(self, name, rows):
+        encoder = self.encoders[name]
+        if encoder.summarizes:
+            return encoder.encode_summary(rows)
+        noise = {"noise_scale": rows.get("noise_scale"), "noise_basis": self._basis(name)}
+        return encoder(rows["flux"], rows["ivar"], rows["mask"], **noise)
 
     def loss(self, batch, vectors):
         """The weighted sum of the contrast and the labels' error."""
@@ -144,7 +150,13 @@ class AlignmentModule(pl.LightningModule):
         s = self.settings
         generator = torch.Generator(self.device)
         generator.manual_seed(((s.seed * 100_003 + self.current_epoch) * 100_003 + batch_number) % 2**63)
-        return {name: add_noise(rows, s.noise, generator, self._basis(name)) for name, rows in sorted(batch.items())}
+        return {name: self._noisy(name, rows, generator) for name, rows in sorted(batch.items())}
+
+    def _noisy(self, name, rows, generator):
+        strength = self.settings.noise
+        if strength and self.encoders[name].summarizes:
+            return self.encoders[name].add_noise(rows, strength, generator)
+        return add_noise(rows, strength, generator, self._basis(name))
 
     def _basis(self, name):
         return self.bases[name].to(self.device) if name in self.bases else None

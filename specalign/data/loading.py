@@ -142,11 +142,16 @@ def _check_one_to_one(columns):
             )
 
 
-def read_rows(prepared, rows):
-    """Copies of some rows as tensors: flux, ivar, mask, and noise_scale where the noise is correlated."""
-    batch = {name: torch.from_numpy(getattr(prepared, name)[rows]) for name in ("flux", "ivar", "mask")}
-    if prepared.covariance_factor is not None:
-        batch["noise_scale"] = torch.from_numpy(np.asarray(prepared.covariance_factor[0][rows], np.float32))
+def read_rows(source, rows):
+    """Copies of some rows as tensors: flux, ivar, mask, and noise_scale where the noise is correlated.
+
+    Of a dict of tensors (what an encoder made of all rows), the same rows.
+    """
+    if isinstance(source, dict):
+        return {name: value[torch.from_numpy(rows)] for name, value in source.items()}
+    batch = {name: torch.from_numpy(getattr(source, name)[rows]) for name in ("flux", "ivar", "mask")}
+    if source.covariance_factor is not None:
+        batch["noise_scale"] = torch.from_numpy(np.asarray(source.covariance_factor[0][rows], np.float32))
     return batch
 
 
@@ -182,7 +187,7 @@ class StarLoader:
 
     Parameters
     ----------
-    prepared : dict of str to PreparedSpectra
+    sources : dict of str to PreparedSpectra, or to dict of tensors
         Held as they are; only the rows of a batch are copied.
     index : StarIndex
     stars : (S,) int
@@ -197,13 +202,14 @@ class StarLoader:
     Yields
     ------
     dict of str to dict
-        For each instrument with rows in the batch: flux, ivar, mask (n, P), rows (n,) and star (n,) int64.
+        For each instrument with rows in the batch: what its source gives (flux, ivar, mask (n, P)), rows (n,) and star
+        (n,) int64.
     """
 
-    def __init__(self, prepared, index, stars, batch_size, *, seed=0, epoch=0, shuffle=True):
+    def __init__(self, sources, index, stars, batch_size, *, seed=0, epoch=0, shuffle=True):
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1 star, got {batch_size}")
-        self.prepared, self.index, self.batch_size = prepared, index, batch_size
+        self.sources, self.index, self.batch_size = sources, index, batch_size
         purpose = f"order of epoch {epoch}" if shuffle else "fixed order"
         self.stars = np.asarray(stars)[np.argsort(hash_fraction(index.star_id[stars], seed, purpose), kind="stable")]
 
@@ -212,11 +218,10 @@ class StarLoader:
 
     def __iter__(self):
         for stars in np.array_split(self.stars, len(self)) if len(self) else ():
-            yield {name: batch for name in self.prepared if (batch := self._read(name, stars))}
+            yield {name: batch for name in self.sources if (batch := self._batch(name, stars))}
 
-    def _read(self, name, stars):
+    def _batch(self, name, stars):
         rows, star = self.index.rows(name, stars)
         if not len(rows):
             return None
-        batch = read_rows(self.prepared[name], rows)
-        return batch | {"rows": torch.from_numpy(rows), "star": torch.from_numpy(star)}
+        return read_rows(self.sources[name], rows) | {"rows": torch.from_numpy(rows), "star": torch.from_numpy(star)}

@@ -17,6 +17,9 @@ class Encoder(nn.Module):
     The base class converts and checks the input, and hides everything under the mask, so that masked pixels cannot
     influence an embedding.  All state is in parameters and persistent buffers; all options are in `config`.
 
+    An encoder that begins with a fixed reduction of the pixels sets ``summarizes`` and supplies `summarize`,
+    `encode_summary` and `add_noise` instead of `encode`: training then reduces each spectrum once.
+
     Parameters
     ----------
     n_pixels : int
@@ -29,6 +32,8 @@ class Encoder(nn.Module):
         A size is not a positive integer.
     """
 
+    summarizes = False
+
     def __init__(self, n_pixels, embed_dim=128):
         super().__init__()
         self.n_pixels = positive("n_pixels", n_pixels)
@@ -38,8 +43,11 @@ class Encoder(nn.Module):
         """JSON-like keywords that build an encoder of the same shape."""
         return {"n_pixels": self.n_pixels, "embed_dim": self.embed_dim}
 
-    def fit_scaler(self, flux, ivar, mask):
-        """Learn the scaling of the input from training rows (N, P); the base class has nothing to learn."""
+    def fit_scaler(self, flux, ivar, mask, *, noise_scale=None, noise_basis=None):
+        """Learn the scaling of the input from training rows (N, P); the base class has nothing to learn.
+
+        The correlated part of the noise, where there is one, is given as for `forward`.
+        """
 
     def encode(self, flux, ivar, mask, snr):
         """Vectors (n, embed_dim) from clean float32 tensors: flux and ivar are 0 where mask is True.
@@ -48,7 +56,19 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define encode(flux, ivar, mask, snr)")
 
-    def forward(self, flux, ivar, mask, *, snr=None):
+    def summarize(self, flux, ivar, mask, *, snr=None, noise_scale=None, noise_basis=None):
+        """What `encode_summary` needs of each row, as a dict of tensors (n, ...); takes what `forward` takes."""
+        raise NotImplementedError(f"{type(self).__name__} does not summarize spectra")
+
+    def encode_summary(self, summary):
+        """Vectors (n, embed_dim) from a summary."""
+        raise NotImplementedError(f"{type(self).__name__} does not summarize spectra")
+
+    def add_noise(self, summary, strength, generator):
+        """The summary of the same rows with up to ``strength`` times their own noise on top."""
+        raise NotImplementedError(f"{type(self).__name__} does not summarize spectra")
+
+    def forward(self, flux, ivar, mask, *, snr=None, noise_scale=None, noise_basis=None):
         """Embed rows of spectra.
 
         Parameters
@@ -60,6 +80,9 @@ class Encoder(nn.Module):
             True = bad; whatever such pixels hold does not matter.
         snr : (n,), optional
             Signal to noise a pixel; computed from flux and ivar where it is not given.
+        noise_scale, noise_basis : (n, K) and (K, n_pixels), optional
+            The correlated part of the noise, ``noise_basis.T @ diag(noise_scale**2) @ noise_basis``, for encoders
+            that know what to do with it.
 
         Returns
         -------
@@ -72,15 +95,27 @@ class Encoder(nn.Module):
             Wrong shapes, or good pixels that hold NaN, Inf or a negative inverse variance: the message gives their
             number and the first row.
         """
+        if self.summarizes:
+            noise = {"noise_scale": noise_scale, "noise_basis": noise_basis}
+            return self.encode_summary(self.summarize(flux, ivar, mask, snr=snr, **noise))
+        return self.encode(*self.checked(flux, ivar, mask, snr))
+
+    def checked(self, flux, ivar, mask, snr):
+        """Clean tensors and the S/N (n,), computed where it is not given; at least 0.001."""
         flux, ivar, mask = self.clean(flux, ivar, mask)
         snr = signal_to_noise(flux, ivar) if snr is None else as_tensor(snr).to(flux.device)
         if snr.shape != flux.shape[:1] or not bool(torch.isfinite(snr).all()):
             raise ValueError(f"snr: expected {len(flux)} finite numbers, got shape {tuple(snr.shape)} or NaN")
-        return self.encode(flux, ivar, mask, snr.clamp(min=1e-3))
+        return flux, ivar, mask, snr.clamp(min=1e-3)
+
+    @property
+    def device(self):
+        """Where the parameters are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     def clean(self, flux, ivar, mask):
         """Tensors on this encoder's device, checked, with 0 under the mask; the input is not modified."""
-        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        device = self.device
         flux, ivar = as_tensor(flux).to(device), as_tensor(ivar).to(device)
         mask = as_tensor(mask, torch.bool).to(device)
         for name, value in {"flux": flux, "ivar": ivar, "mask": mask}.items():

@@ -1,25 +1,31 @@
-"""A residual perceptron on standardised pixels: quick on a CPU, and hard to beat."""
+"""A residual perceptron on what a spectrum says of a few factors: quick on a CPU, and hard to beat."""
 
 import torch
 from torch import nn
 
 from specalign.encoders.base import Encoder, positive
+from specalign.encoders.factors import FactorAnalysis
 from specalign.encoders.scaling import PixelScaler
 
 __all__ = ["ResidualMLP"]
 
+MIN_VARIANCE = 1e-12
+
 
 class ResidualMLP(Encoder):
-    """Residual blocks over noise-weighted pixels, with log10 S/N as context.
+    """Residual blocks over the posterior of a few factors, with log10 S/N as context.
 
-    Each pixel is standardised over the training rows and shrunk by v / (v + 1 / ivar), where v is its variance without
-    the noise: a pixel without information is one that holds the mean, and a noisy one is drawn towards it.
+    The factors are those of a noise-weighted factor analysis of the training spectra.  Their posterior mean and
+    variance carry each spectrum's own noise, mask and gaps: a masked pixel adds nothing, a noisy spectrum has wide
+    posteriors near the prior, and correlated noise counts as such.
 
     Parameters
     ----------
     n_pixels, embed_dim : int
+    n_factors : int
+        Linear directions that are kept of the pixels.
     width : int
-        Of the hidden layers.
+        Of the residual stream; the hidden layers of the blocks are twice as wide.
     depth : int
         Number of residual blocks.
     dropout : float
@@ -35,37 +41,67 @@ class ResidualMLP(Encoder):
     torch.Size([3, 8])
     """
 
-    def __init__(self, n_pixels, embed_dim=128, width=512, depth=3, dropout=0.0):
+    summarizes = True
+
+    def __init__(self, n_pixels, embed_dim=128, n_factors=32, width=256, depth=3, dropout=0.0):
         super().__init__(n_pixels, embed_dim)
-        self.width, self.depth, self.dropout = positive("width", width), positive("depth", depth), float(dropout)
+        self.n_factors, self.width = positive("n_factors", n_factors), positive("width", width)
+        self.depth, self.dropout = positive("depth", depth), float(dropout)
         self.scaler = PixelScaler(n_pixels)
-        self.stem = nn.Linear(n_pixels + 1, width)
+        self.factors = FactorAnalysis(n_pixels, n_factors)
+        self.factors.basis.copy_(_cosines(n_pixels, n_factors))
+        self.stem = nn.Linear(2 * n_factors + 1, width)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, embed_dim))
 
     def config(self):
-        return super().config() | {"width": self.width, "depth": self.depth, "dropout": self.dropout}
+        options = ("n_factors", "width", "depth", "dropout")
+        return super().config() | {name: getattr(self, name) for name in options}
 
-    def fit_scaler(self, flux, ivar, mask):
-        """Mean, spread and noise a pixel, over the good pixels of training rows (N, P)."""
+    def fit_scaler(self, flux, ivar, mask, *, noise_scale=None, noise_basis=None):
+        """Fit the factors to the good pixels of training rows (N, P), of which some thousands are used."""
         self.scaler.fit(flux, ivar, mask)
+        flux, ivar, mask = self.clean(flux, ivar, mask)
+        self.factors.fit(self._tamed(flux, mask), ivar, mask, noise_scale=noise_scale, noise_basis=noise_basis)
 
-    def encode(self, flux, ivar, mask, snr):
-        pixels = self.scaler(flux) * self._weight(ivar)
-        x = self.stem(torch.cat([pixels, torch.log10(snr)[:, None] - 1.5], dim=1))
+    def _tamed(self, flux, mask):
+        return self.scaler.tame(flux).masked_fill(mask, 0)
+
+    @torch.no_grad()
+    def summarize(self, flux, ivar, mask, *, snr=None, noise_scale=None, noise_basis=None):
+        """The likelihood of the factors, and the S/N, of each row."""
+        flux, ivar, mask, snr = self.checked(flux, ivar, mask, snr)
+        noise = {"noise_scale": noise_scale, "noise_basis": noise_basis}
+        return self.factors.summarize(self._tamed(flux, mask), ivar, mask, **noise) | {
+            "log_snr": torch.log10(snr).clamp(-1, 4)
+        }
+
+    def add_noise(self, summary, strength, generator):
+        """The summary with up to ``strength`` times each row's own noise on top; the S/N falls with it."""
+        return self.factors.add_noise(summary, strength, generator)
+
+    def encode_summary(self, summary):
+        mean, deviation = self.factors.posterior(summary)
+        context = summary["log_snr"][:, None] - 1.5
+        # the logarithm in units of about its own spread, like the mean
+        x = self.stem(torch.cat([mean, 0.6 * torch.log(deviation.clamp(min=MIN_VARIANCE)), context], dim=1))
         for block in self.blocks:
             x = x + block(x)
         return self.head(x)
 
-    def _weight(self, ivar):
-        """Shrinkage (n, P): exactly 0 where ivar is 0."""
-        variance = (1 - self.scaler.noise).clamp(min=0.05) * self.scaler.std**2
-        weighted = variance * ivar
-        return weighted / (1 + weighted)
+
+def _cosines(n_pixels, n_factors):
+    """Smooth directions (P, K), so that an encoder that was fitted to nothing yet sees the spectrum, too."""
+    place = (torch.arange(n_pixels, dtype=torch.float32) + 0.5) / n_pixels
+    return 0.1 * torch.cos(torch.pi * place[:, None] * torch.arange(n_factors))
 
 
 class _Block(nn.Sequential):
     def __init__(self, width, dropout):
         super().__init__(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
         )

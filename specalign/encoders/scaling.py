@@ -46,6 +46,11 @@ class PixelScaler(nn.Module):
         self.std.copy_(variance.sqrt())
         self.noise.copy_(noise / count / variance)
 
+    def tame(self, flux):
+        """The flux, with wild values drawn in."""
+        reach = WILD * self.std
+        return torch.minimum(torch.maximum(flux, self.mean - reach), self.mean + reach)
+
     def forward(self, flux):
         return ((flux - self.mean) / self.std).clamp(-WILD, WILD)
 

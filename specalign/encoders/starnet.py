@@ -42,7 +42,7 @@ class StarNet(Encoder):
             nn.Linear(16 * pooled, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, embed_dim)
         )
 
-    def fit_scaler(self, flux, ivar, mask):
+    def fit_scaler(self, flux, ivar, mask, *, noise_scale=None, noise_basis=None):
         """Mean and standard deviation a pixel, over the good pixels of training rows (N, P)."""
         self.scaler.fit(flux, ivar, mask)
 

@@ -59,19 +59,20 @@ def test_mlp_honours_inverse_variance_and_context():
     assert not torch.allclose(encoder(flux, ivar, mask, snr=10 * snr), before)
 
 
-def test_mlp_draws_noisy_pixels_to_the_mean():
+def test_mlp_learns_nothing_from_pixels_without_information():
     encoder = get_encoder("mlp", n_pixels=P, embed_dim=5)
     encoder.fit_scaler(*spectra(50, seed=1))
-    flux, ivar, mask = spectra(2)
-    snr, mask = np.full(2, 30.0), np.zeros_like(mask)
-    nothing = encoder(np.tile(encoder.scaler.mean.numpy(), (2, 1)), np.ones_like(ivar), mask, snr=snr)
-    assert torch.allclose(encoder(flux, np.full_like(ivar, 1e-9), mask, snr=snr), nothing, atol=1e-5)
+    flux, ivar, mask = spectra(6)
+    snr, mask, little = np.full(6, 30.0), np.zeros_like(mask), np.full_like(ivar, 1e-9)
+    vectors = encoder(flux, little, mask, snr=snr)
+    assert torch.allclose(vectors, vectors[:1].expand(6, 5), atol=1e-4)
+    assert not torch.allclose(encoder(flux, ivar + 1, mask, snr=snr), vectors, atol=1e-2)
 
 
 RUBBISH = st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 3e38])
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(flux=arrays(np.float32, (6, P), elements=RUBBISH), ivar=arrays(np.float32, (6, P), elements=RUBBISH))
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_pixels_never_matter(name, flux, ivar):
@@ -93,29 +94,33 @@ def test_masked_pixels_never_matter_to_the_scaling(name):
     assert all(torch.equal(states[0][key], other[key]) for other in states[1:] for key in states[0])
 
 
+def scaler(encoder):
+    return encoder.scaler if hasattr(encoder, "scaler") else encoder.factors.scaler
+
+
 def test_scaling_is_mean_and_spread_of_good_pixels(encoder):
     flux, _, mask = spectra(50, seed=1)
     good = np.ma.array(flux.astype(float), mask=mask)
-    np.testing.assert_allclose(encoder.scaler.mean, good.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(encoder.scaler.std, good.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(scaler(encoder).mean, good.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(scaler(encoder).std, good.std(axis=0), rtol=1e-4)
 
 
 def test_scaling_of_pixels_that_nobody_has_or_that_never_vary(encoder):
     flux, ivar, mask = spectra(50, seed=1)
     mask[:, 3], flux[:, 4] = True, 1.0
     encoder.fit_scaler(flux, ivar, mask)
-    assert encoder.scaler.mean[3] == 0
-    assert 0.05 < encoder.scaler.std[3] < 0.2
-    assert 0 < encoder.scaler.std[4] < 0.01
+    assert scaler(encoder).mean[3] == 0
+    assert 0.05 < scaler(encoder).std[3] < 0.2
+    assert 0 < scaler(encoder).std[4] < 0.01
     assert bool(encoder(flux, ivar, mask).isfinite().all())
 
 
 def test_wild_values_that_no_mask_has_caught_do_not_rule(encoder):
     flux, ivar, mask = spectra(50, seed=1)
-    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    before = scaler(encoder).std[9].clone()
     mask[7, 9], ivar[7, 9], flux[7, 9] = False, 100, 3e38
     encoder.fit_scaler(flux, ivar, mask)
-    assert encoder.scaler.std[9] < 4 * before["scaler.std"][9]
+    assert scaler(encoder).std[9] < 4 * before
     assert bool(encoder(flux, ivar, mask).isfinite().all())
 
 
