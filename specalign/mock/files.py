@@ -73,7 +73,7 @@ def write_survey(
     ...     [len(paths[name]) for name in ("lamost", "gaia_xp")]
     [2, 1]
     """
-    _check(instruments, visits, missing)
+    _check(instruments, snr, visits, missing)
     labels = draw_labels(-(-n_stars // BLOCK) * BLOCK, seed)  # whole blocks, so that all sums have the same order
     folder = _prepare_folder(Path(folder), instruments, overwrite)
     paths = {name: [] for name in instruments}
@@ -88,12 +88,15 @@ def write_survey(
     return {**paths, "labels": folder / "labels.ecsv"}
 
 
-def _check(instruments, visits, missing):
+def _check(instruments, snr, visits, missing):
     unknown = [name for name in instruments if name not in SETUPS]
     if unknown or not instruments:
         raise ValueError(f"expected instruments among {', '.join(SETUPS)}, got {', '.join(unknown) or 'none'}")
     if visits < 1 or not 0 <= missing < 1:
         raise ValueError(f"expected visits >= 1 and 0 <= missing < 1, got visits={visits}, missing={missing}")
+    given = snr.values() if isinstance(snr, dict) else [] if snr is None else [snr]
+    if not all(0 < value < np.inf for value in given):
+        raise ValueError(f"expected a positive signal-to-noise ratio, got snr={snr}")
 
 
 def _prepare_folder(folder, instruments, overwrite):
@@ -180,18 +183,11 @@ def _write_apogee(folder, stars, visit):
 
 def _write_nirspec(folder, stars, visit):
     """Pipeline x1d files of G140H/F100LP: barycentric, no velocity known, the detector gap is NaN and flagged."""
-    axis = SETUPS["nirspec"].axis
-    names = ["WAVELENGTH", "FLUX", "FLUX_ERROR", "DQ", "NPIXELS"]
-    row = np.zeros(len(axis), dtype=[(name, ">i4" if name == "DQ" else ">f8") for name in names])
     units = {"WAVELENGTH": "um", "FLUX": "Jy", "FLUX_ERROR": "Jy"}
     asdf = np.array([(_ASDF,)], dtype=[("ASDF_METADATA", f"S{len(_ASDF)}")])
     paths = []
     for i, star in enumerate(stars["labels"]):
-        gap = np.abs(axis - 14470 - 60 * stars["offset"][i]) < 390
-        quality = np.where(gap, 1 + 512, np.where(stars["bad"][i], 1 + 4, 0))  # DO_NOT_USE with NON_SCIENCE or JUMP_DET
-        row["WAVELENGTH"], row["NPIXELS"], row["DQ"] = axis / 1e4, 6, quality - 2**31
-        row["FLUX"], row["FLUX_ERROR"] = np.where(gap, np.nan, (stars["flux"][i], stars["error"][i]))
-        number = int(star["object_id"][-6:])
+        row, number = _x1d_rows(stars, i), int(star["object_id"][-6:])
         cards = [
             ("TELESCOP", "JWST"), ("INSTRUME", "NIRSPEC"), ("EXP_TYPE", "NRS_MSASPEC"), ("GRATING", "G140H"),
             ("FILTER", "F100LP"), ("DATAMODL", "MultiSpecModel"), ("TARGNAME", "MOCK"), ("PROGRAM", "00000"),
@@ -205,17 +201,23 @@ def _write_nirspec(folder, stars, visit):
     return paths
 
 
+def _x1d_rows(stars, i):
+    names = ["WAVELENGTH", "FLUX", "FLUX_ERROR", "DQ", "NPIXELS"]
+    axis = SETUPS["nirspec"].axis
+    rows = np.zeros(len(axis), dtype=[(name, ">i4" if name == "DQ" else ">f8") for name in names])
+    gap = np.abs(axis - 14470 - 60 * stars["offset"][i]) < 390
+    quality = np.where(gap, 1 + 512, np.where(stars["bad"][i], 1 + 4, 0))  # DO_NOT_USE with NON_SCIENCE or JUMP_DET
+    rows["WAVELENGTH"], rows["NPIXELS"], rows["DQ"] = axis / 1e4, 6, quality - 2**31
+    rows["FLUX"], rows["FLUX_ERROR"] = np.where(gap, np.nan, (stars["flux"][i], stars["error"][i]))
+    return rows
+
+
 def _write_lamost(folder, stars, visit):
     """DR10 low-resolution files: heliocentric vacuum wavelengths, redshift in the header, inverse variance, masks."""
-    names = ["FLUX", "IVAR", "WAVELENGTH", "ANDMASK", "ORMASK", "NORMALIZATION"]
-    row = np.zeros(1, dtype=[(name, ">f4", len(SETUPS["lamost"].axis)) for name in names])
-    ivar = np.where(stars["bad"], 0, 1 / stars["error"] ** 2)
     velocity = stars["labels"]["radial_velocity"].to_value(u.km / u.s) + 4 * stars["velocity_error"]
     paths = []
     for i, star in enumerate(stars["labels"]):
-        values = (stars["flux"][i], ivar[i], SETUPS["lamost"].axis, 2 * stars["bad"][i], 2 * stars["bad"][i], 1)
-        for column, value in zip(names, values, strict=True):
-            row[column] = value
+        row = _coadd_row(stars["flux"][i], stars["error"][i], stars["bad"][i])
         snr = [(f"SNR{band.upper()}", round(stars["snr"][i], 2)) for band in "ugriz"]
         name = star["object_id"]
         cards = [
@@ -227,6 +229,15 @@ def _write_lamost(folder, stars, visit):
         path = folder / f"spec-59999-mock{visit}-{name}.fits"
         paths.append(_write(path, cards, [(_table(row, [("EXTNAME", "COADD")]), row)]))
     return paths
+
+
+def _coadd_row(flux, error, bad):
+    names = ("FLUX", "IVAR", "WAVELENGTH", "ANDMASK", "ORMASK", "NORMALIZATION")
+    row = np.zeros(1, dtype=[(name, ">f4", len(flux)) for name in names])
+    values = (flux, np.where(bad, 0, error**-2), SETUPS["lamost"].axis, 2 * bad, 2 * bad, 1)  # bit 1: bad CCD pixel
+    for name, value in zip(names, values, strict=True):
+        row[name] = value
+    return row
 
 
 def _write_xp(folder, stars, visit):

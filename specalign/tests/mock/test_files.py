@@ -142,6 +142,8 @@ def test_an_earlier_survey_is_replaced_only_on_request(tmp_path):
         ({"instruments": ()}, "got none"),
         ({"visits": 0}, "visits=0"),
         ({"missing": 1.0}, "missing=1.0"),
+        ({"snr": 0.0}, "snr=0.0"),
+        ({"snr": {"apogee": -1.0}}, "expected a positive signal-to-noise ratio"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, options, message):
