@@ -321,8 +321,18 @@ def _unit(column, base, target, facts):
         return target
     if base == "logg" and target is u.dex and text in _SPELLINGS:
         return u.dex
-    recognised = unit is not None and not isinstance(unit, u.UnrecognizedUnit)
-    return unit if recognised and not (target in (u.dex, _LOG_GRAVITY) and text == "") else None
+    unit = _recognised(unit)
+    return None if unit is not None and target in (u.dex, _LOG_GRAVITY) and text == "" else unit
+
+
+def _recognised(unit):
+    """The unit, or the one that a plural such as "degrees" stands for, or None."""
+    if not isinstance(unit, u.UnrecognizedUnit):
+        return unit
+    try:
+        return u.Unit(str(unit).lower().rstrip("s"))
+    except ValueError:
+        return None
 
 
 def _plain(column):

@@ -137,10 +137,18 @@ def test_a_wrong_unit_of_a_known_system_is_not_overruled():
         read_labels(table, system="aspcap-dr17")
 
 
-def test_spelled_units_of_gravity(tmp_path):
-    columns = [fits.Column("APOGEE_ID", "4A", array=["a"]), fits.Column("LOGG", "E", unit="log(cgs)", array=[2.5])]
-    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "stars.fits")
-    assert read_labels(tmp_path / "stars.fits", system="aspcap-dr17")["logg"].unit == LOGG
+def test_units_as_catalogues_spell_them(tmp_path):
+    columns = [fits.Column("APOGEE_ID", "4A", array=["a"]), fits.Column("LOGG", "E", unit="log (cgs)", array=[2.5])]
+    columns += [
+        fits.Column("RA", "D", unit="degrees", array=[10.0]),
+        fits.Column("TEFF", "E", unit="zorks", array=[1.0]),
+    ]
+    fits.BinTableHDU.from_columns(columns[:3]).writeto(tmp_path / "stars.fits")
+    labels = read_labels(tmp_path / "stars.fits", system="aspcap-dr17")
+    assert (labels["logg"].unit, labels["ra"].unit) == (LOGG, u.deg)
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "odd.fits")
+    with pytest.raises(LabelError, match="column 'TEFF' has the unit zorks; expected K"):
+        read_labels(tmp_path / "odd.fits", system="aspcap-dr17")
 
 
 def test_the_system_must_be_known_and_one():
