@@ -19,18 +19,18 @@ MIN_COVERAGE = 0.01
 
 
 @njit(cache=True, nogil=True)
-def find_overlaps(in_lower, in_upper, out_lower, out_upper, factor, first, offset, weight):
-    """Overlap of each output pixel with the input pixels, whose edges are divided by the Doppler factor."""
+def find_overlaps(in_lower, in_upper, out_lower, out_upper, first, offset, weight):
+    """Overlap of each output pixel with the input pixels; both kinds are sorted, so that one walk finds all."""
     n_in, count, i = in_lower.size, 0, 0
     for j in range(out_lower.size):
         lower, upper = out_lower[j], out_upper[j]
-        while i < n_in and in_upper[i] / factor <= lower:
+        while i < n_in and in_upper[i] <= lower:
             i += 1
         first[j] = i
         offset[j] = count
         k = i
-        while k < n_in and in_lower[k] / factor < upper:
-            weight[count] = max(min(in_upper[k] / factor, upper) - max(in_lower[k] / factor, lower), 0.0)
+        while k < n_in and in_lower[k] < upper:
+            weight[count] = max(min(in_upper[k], upper) - max(in_lower[k], lower), 0.0)
             count += 1
             k += 1
     offset[out_lower.size] = count
@@ -70,7 +70,7 @@ def resample(flux, ivar, good, quality, in_lower, in_upper, out_lower, out_upper
     clean, variance, use = np.empty(n_in), np.empty(n_in), np.empty(n_in)
     for r in range(n_rows):
         if r == 0 or factor[r] != factor[r - 1]:
-            find_overlaps(in_lower, in_upper, out_lower, out_upper, factor[r], first, offset, weight)
+            find_overlaps(in_lower / factor[r], in_upper / factor[r], out_lower, out_upper, first, offset, weight)
         for i in range(n_in):
             use[i] = 1.0 if good[r, i] else 0.0
             clean[i] = flux[r, i] if good[r, i] else 0.0
@@ -81,13 +81,13 @@ def resample(flux, ivar, good, quality, in_lower, in_upper, out_lower, out_upper
 
 
 @njit(cache=True, nogil=True)
-def flag(flux, ivar, mask, quality, bad_bits):
+def flag(flux, ivar, mask, quality, bad_bits, zero_is_missing):
     """Add the reason why a pixel is bad, unless one is already known: then its content is not even looked at."""
     for r in range(flux.shape[0]):
         for i in range(flux.shape[1]):
             if quality[r, i] & bad_bits:
                 continue
-            if mask[r, i]:
+            if mask[r, i] or (zero_is_missing and flux[r, i] == 0.0):
                 quality[r, i] |= MASKED
             elif not math.isfinite(flux[r, i]):
                 quality[r, i] |= NONFINITE
@@ -192,8 +192,10 @@ def _stretch(good, start, stop, max_gap):
 
 @njit(cache=True, nogil=True)
 def _fit_stretch(flux, ivar, good, begin, end, degree, work, spare, norm, quality):
-    n_good = _gather(flux, good, begin, end, spare)
-    level = np.median(spare[:n_good])
+    n_good = 0
+    for j in range(begin, end):
+        n_good += good[j]
+    level = _median(flux, good, begin, end, n_good, spare)
     solved = False
     use = work
     if level > 0:
@@ -209,13 +211,16 @@ def _fit_stretch(flux, ivar, good, begin, end, degree, work, spare, norm, qualit
 
 
 @njit(cache=True, nogil=True)
-def _gather(values, good, begin, end, out):
-    n = 0
+def _median(values, use, begin, end, n_used, spare):
+    """Median of about a thousand of the used values, evenly spread: enough for a scale."""
+    every, n, seen = max(n_used // 1000, 1), 0, 0
     for j in range(begin, end):
-        if good[j]:
-            out[n] = values[j]
-            n += 1
-    return n
+        if use[j]:
+            if seen % every == 0:
+                spare[n] = values[j]
+                n += 1
+            seen += 1
+    return np.median(spare[:n])
 
 
 @njit(cache=True, nogil=True)
@@ -230,12 +235,11 @@ def _weights(flux, ivar, good, begin, end, level, out):
 @njit(cache=True, nogil=True)
 def _clip(flux, ivar, weight, norm, begin, end, spare):
     """Give weight 0 to pixels far above the fit.  Those below are lines: to clip them would depend on S/N."""
-    n = 0
+    n, residual = 0, np.empty(end)
     for j in range(begin, end):
-        if weight[j] > 0:
-            spare[n] = abs(flux[j] - norm[j])
-            n += 1
-    scatter = 1.4826 * np.median(spare[:n])
+        residual[j] = abs(flux[j] - norm[j]) if weight[j] > 0 else 0.0
+        n += weight[j] > 0
+    scatter = 1.4826 * _median(residual, weight > 0, begin, end, n, spare)
     clipped = 0
     for j in range(begin, end):
         if weight[j] > 0 and flux[j] - norm[j] > 5.0 * math.sqrt(scatter**2 + 1.0 / ivar[j]):
@@ -248,35 +252,53 @@ def _clip(flux, ivar, weight, norm, begin, end, spare):
 def _fit(flux, weight, begin, end, degree, norm):
     """Weighted least squares of Chebyshev polynomials by the normal equations, evaluated into norm."""
     n = degree + 1
-    matrix, vector, basis = np.zeros((n, n)), np.zeros(n), np.empty(n)
     scale = 2.0 / max(end - begin - 1, 1)
-    for j in range(begin, end):
-        w = weight[j]
-        if w > 0:
-            _chebyshev((j - begin) * scale - 1.0, basis)
-            for a in range(n):
-                wb = w * basis[a]
-                vector[a] += wb * flux[j]
-                for b in range(a + 1):
-                    matrix[a, b] += wb * basis[b]
+    moments, vector = np.zeros(2 * n - 1), np.zeros(n)
+    _moments(flux[begin:end], weight[begin:end], scale, moments, vector)
+    matrix = np.empty((n, n))
+    for a in range(n):
+        for b in range(a + 1):
+            # The product of two polynomials is the mean of two others.
+            matrix[a, b] = 0.5 * (moments[a + b] + moments[a - b])
     if not _solve(matrix, vector):
         return False
-    for j in range(begin, end):
-        _chebyshev((j - begin) * scale - 1.0, basis)
-        total = 0.0
-        for a in range(n):
-            total += basis[a] * vector[a]
-        norm[j] = total
+    _evaluate(vector, scale, norm[begin:end])
     return True
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _moments(flux, weight, scale, moments, vector):
+    """Sums of weight * T_k and of weight * flux * T_k; the order of summation is free, so that it vectorises."""
+    size = flux.size
+    x, before, now = np.empty(size), np.empty(size), np.empty(size)
+    weighted = np.empty(size)
+    for j in range(size):
+        x[j] = j * scale - 1.0
+        before[j], now[j] = x[j], 1.0
+        weighted[j] = weight[j] * flux[j] if weight[j] > 0 else 0.0
+    for k in range(moments.size):
+        total, product = 0.0, 0.0
+        for j in range(size):
+            total += weight[j] * now[j]
+            product += weighted[j] * now[j]
+        moments[k] = total
+        if k < vector.size:
+            vector[k] = product
+        for j in range(size):
+            following = 2.0 * x[j] * now[j] - before[j]
+            before[j] = now[j]
+            now[j] = following
+
+
 @njit(cache=True, nogil=True)
-def _chebyshev(x, basis):
-    basis[0] = 1.0
-    if basis.size > 1:
-        basis[1] = x
-    for k in range(2, basis.size):
-        basis[k] = 2.0 * x * basis[k - 1] - basis[k - 2]
+def _evaluate(coefficients, scale, out):
+    """The series by Clenshaw's recurrence."""
+    for j in range(out.size):
+        x = j * scale - 1.0
+        one, two = 0.0, 0.0
+        for k in range(coefficients.size - 1, 0, -1):
+            one, two = coefficients[k] + 2.0 * x * one - two, one
+        out[j] = coefficients[0] + x * one - two
 
 
 @njit(cache=True, nogil=True)

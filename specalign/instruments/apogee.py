@@ -36,6 +36,7 @@ class Apogee(Instrument):
     # Residuals of bright sky lines are several times the stated errors.
     bad_names = ("SIG_SKYLINE",)
     edge_pixels = 5
+    zero_is_missing = True  # apStar and aspcapStar files write 0 where they have no flux
 
     def __init__(self, normalization="continuum"):
         check_rule(normalization, [rule for rule in NORMALIZATION_RULES if rule != "pivot"])

@@ -47,6 +47,10 @@ class Instrument:
         Module with ``PRODUCTS``, ``QUALITY_BITS``, ``BAD_BITS`` and ``read``.
     bad_names : tuple of str
         Own bits that mask a pixel, besides the reader's ``BAD_BITS`` and `specalign.instruments.masking.ALWAYS_BAD`.
+    edge_pixels : int
+    windows : tuple of `specalign.instruments.masking.Window`
+    zero_is_missing : bool
+        See `specalign.instruments.masking.MaskRules`.
     velocity_resolved : bool
         False where the resolution hides every velocity, so that none is applied.
     outside : (P,) bool or None
@@ -60,6 +64,7 @@ class Instrument:
     bad_names = ()
     edge_pixels = 0
     windows = ()
+    zero_is_missing = False
     velocity_resolved = True
     min_good_fraction = 0.1
     axis_kind = "wavelength"
@@ -72,7 +77,13 @@ class Instrument:
         self.normalization = normalization
         self.edges = pixel_edges(spectral_axis.value)
         names = (*self._module.BAD_BITS, *self.bad_names)
-        self.rules = MaskRules.from_names(self.quality_bits, names, edge_pixels=self.edge_pixels, windows=self.windows)
+        self.rules = MaskRules.from_names(
+            self.quality_bits,
+            names,
+            edge_pixels=self.edge_pixels,
+            windows=self.windows,
+            zero_is_missing=self.zero_is_missing,
+        )
 
     def __repr__(self):
         options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())

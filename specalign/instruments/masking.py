@@ -40,12 +40,15 @@ class MaskRules:
     edge_run : int
         Number of bad pixels in a row that ends a stretch.
     windows : tuple of Window
+    zero_is_missing : bool
+        A flux of exactly 0 is how the survey writes that there is none.
     """
 
     bad_bits: int
     edge_pixels: int = 0
     edge_run: int = 50
     windows: tuple = ()
+    zero_is_missing: bool = False
 
     @classmethod
     def from_names(cls, quality_bits, bad_names, **rules):
@@ -74,7 +77,7 @@ def flag_pixels(flux, ivar, mask, quality, *, rules, axis, breaks, factor):
     from specalign.instruments import _kernels
 
     bad_bits = np.uint32(rules.bad_bits)
-    _kernels.flag(flux, ivar, mask, quality, bad_bits)
+    _kernels.flag(flux, ivar, mask, quality, bad_bits, rules.zero_is_missing)
     if rules.edge_pixels:
         _kernels.flag_edges(quality, bad_bits, breaks, rules.edge_pixels, rules.edge_run)
     _flag_windows(quality, rules.windows, axis, factor)

@@ -56,6 +56,12 @@ def test_a_bad_pixel_is_not_looked_at_again():
     assert found[5] == ["NONFINITE"]
 
 
+def test_zero_is_missing_where_the_survey_says_so():
+    flux = np.arange(10.0)
+    assert flagged(flux) == [[]] * 10
+    assert flagged(flux, zero_is_missing=True) == [["MASKED"]] + [[]] * 9
+
+
 def test_edges_of_the_axis_and_of_long_runs_are_flagged():
     assert [i for i, names in enumerate(flagged(edge_pixels=2)) if "EDGE" in names] == [0, 1, 8, 9]
     mask = [False] * 4 + [True] * 3 + [False] * 3

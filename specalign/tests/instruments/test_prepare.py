@@ -90,7 +90,7 @@ def test_information_bits_travel_and_do_not_mask(apogee):
 
 def test_rows_in_are_rows_out_and_rejected(instrument):
     flux, ivar, mask = make_rows(instrument, 5)
-    flux[1] = 0
+    flux[1] = -1
     mask[3] = True
     prepared = prepare(instrument, flux, ivar, mask)
     assert prepared.object_id.tolist() == ["s0", "s2", "s4"]
