@@ -74,17 +74,20 @@ class _Pixels:
 
     def __init__(self, prepared, rows, mean, scale):
         self._flux, self._mask, self._rows = prepared.flux, prepared.mask, rows
-        self._mean, self._scale = mean, scale
+        self._mean, self._inverse = mean, 1 / scale
         self.shape = (len(rows), prepared.flux.shape[1])
 
     def __len__(self):
         return len(self._rows)
 
     def __getitem__(self, rows):
-        rows = self._rows[rows]
-        scaled = (self._flux[rows] - self._mean) / self._scale
+        values = self._flux[self._rows[rows]]
+        values -= self._mean
+        values *= self._inverse
         # a few pixels of a few spectra (cosmics at the edge of the mask) must not outweigh all others
-        return np.where(self._mask[rows], 0, scaled.clip(-10, 10)).astype(np.float32)
+        np.clip(values, -10, 10, out=values)
+        values[self._mask[self._rows[rows]]] = 0
+        return values
 
 
 def _pixel_statistics(flux, mask, rows, block=1024):

@@ -44,7 +44,7 @@ class NetworkEnsemble:
         self.hidden, self.members, self.max_epochs, self.patience = hidden, members, max_epochs, patience
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.dropout, self.validation, self.seed, self.device = dropout, validation, seed, device
-        self._centre, self._spread = 0.0, 1.0
+        self._centre = self._spread = None
 
     def fit(self, inputs, labels, star):
         """Train on rows of inputs.
@@ -102,8 +102,10 @@ class NetworkEnsemble:
             schedule.step()
 
     def _tensor(self, inputs, rows):
-        scaled = (inputs[rows] - self._centre) / self._spread
-        return torch.as_tensor(scaled, dtype=torch.float32).to(self.device)
+        values = inputs[rows]
+        if self._centre is not None:
+            values = (values - self._centre) / self._spread
+        return torch.as_tensor(values, dtype=torch.float32).to(self.device)
 
     @torch.no_grad()
     def _forward(self, network, inputs, rows):

@@ -27,18 +27,21 @@ def plot_retrieval(results, ax=None):
     -------
     figure : `~matplotlib.figure.Figure`
     """
+    if not results:
+        raise ValueError("results: expected at least one method, got none")
     ax = new_axes(ax, width=5.6, height=3.8)
     for number, (name, figures) in enumerate(results.items()):
         ks = sorted(int(key.removeprefix("recall@")) for key in figures if key.startswith("recall@"))
         recall = [figures[f"recall@{k}"] for k in ks]
         color = MUTED if name == "chance" else PALETTE[number % len(PALETTE)]
         ax.plot(ks, recall, marker="o", markersize=4, color=color, label=f"{name} ({recall[0]:.3g} at k = {ks[0]})")
-    if "chance" not in results and results:
+    if "chance" not in results:
         _draw_chance(ax, next(iter(results.values())))
     ax.set(xscale="log", yscale="log", title="The same star among the first k")
     ax.set(xlabel="k [rows of the gallery]", ylabel="Recall@k [fraction of queries]")
     ax.set_ylim(top=1.15)
-    ax.xaxis.set_major_formatter("{x:.0f}")
+    ax.set_xticks(ks, [str(k) for k in ks])
+    ax.set_xticks([], minor=True)
     ax.legend(fontsize=8)
     return ax.figure
 

@@ -43,7 +43,8 @@ def test_a_report_is_one_closed_file_with_everything_in_it(tmp_path, labels):
     path = tmp_path / "report.html"
     write_report(
         path, "A <run>", [section, Section("Empty")], subtitle="of a test",
-        headline=[("recall@1", "0.5", "chance 0.1")], notes=["Nothing here is real."], provenance={"seed": 1, "grids": {"apogee": "abc"}, "versions": ["a", "b"]},
+        headline=[("recall@1", "0.5", "chance 0.1")], notes=["Nothing here is real."],
+        provenance={"seed": 1, "grids": {"apogee": "abc"}, "versions": ["a", "b"]},
     )  # fmt: skip
     page = read(path)
     assert page.images == 1
