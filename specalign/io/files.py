@@ -116,11 +116,8 @@ def open_fits(path):
         stream.seek(0)
         # What astropy warns of (a card that is not standard, a cut within the last padding) was judged above.
         warnings.simplefilter("ignore", AstropyWarning)
-        hdus = fits.open(stream, mode="readonly", memmap=False, lazy_load_hdus=False)
-        try:
+        with fits.open(stream, mode="readonly", memmap=False, lazy_load_hdus=False) as hdus:
             yield hdus
-        finally:
-            hdus.close()
 
 
 @contextlib.contextmanager

@@ -88,6 +88,27 @@ def test_a_lost_checksum_keyword_is_noticed(tmp_path):
         pass
 
 
+def test_a_sum_of_the_data_alone_is_checked(tmp_path):
+    path = tmp_path / "a.fits"
+    fits.PrimaryHDU(np.ones(3)).writeto(path, checksum="datasum")
+    with open_fits(path) as hdus:
+        assert "CHECKSUM" not in hdus[0].header
+    path.write_bytes(path.read_bytes().replace(b"\x3f\xf0", b"\x3f\xf1", 1))
+    with pytest.raises(CorruptFileError, match=r"sum to .*, and DATASUM says"), open_fits(path):
+        pass
+
+
+def test_no_handle_stays_open(whole):
+    path, read = whole
+    handles = [len(os.listdir("/proc/self/fd"))] if os.path.isdir("/proc/self/fd") else []
+    raw = path.read_bytes()
+    for size in (len(raw), len(raw) // 2, 100):
+        path.write_bytes(raw[:size])
+        with contextlib.suppress(CorruptFileError):
+            read(path)
+        assert not handles or len(os.listdir("/proc/self/fd")) == handles[0]
+
+
 def test_provenance_says_that_there_is_no_checksum(whole):
     path, read = whole
     assert {spectrum.meta["checksum"] for spectrum in read(path)} == {"none"}
