@@ -18,8 +18,8 @@ __all__ = ["SETTINGS", "Nirspec"]
 
 # Range in Angstrom and nominal resolving power, from the table "NIRSpec dispersers and filters"
 # (https://jwst-docs.stsci.edu/jwst-near-infrared-spectrograph/nirspec-instrumentation/nirspec-dispersers-and-filters);
-# G140H/F100LP reaches as far as extracted spectra do.  The prism's 100 is an average, its red end reaches 300, and
-# its grid is made for that.
+# G140H/F100LP reaches as far as extracted spectra do.  The prism's nominal 100 is an average: its red end reaches
+# 300, and its grid is made for that.
 SETTINGS = {
     ("g140h", "f070lp"): (8100.0, 12700.0, 2700.0),
     ("g140h", "f100lp"): (9700.0, 18900.0, 2700.0),
@@ -31,6 +31,7 @@ SETTINGS = {
     ("g395m", "f290lp"): (28700.0, 51000.0, 1000.0),
     ("prism", "clear"): (6000.0, 53000.0, 300.0),
 }
+NOMINAL_PRISM = 100.0
 
 
 class Nirspec(Instrument):
@@ -55,13 +56,14 @@ class Nirspec(Instrument):
     def __init__(self, disperser="g140h", filter="f100lp", grid="native", normalization="continuum"):
         setting = (str(disperser).lower(), str(filter).lower())
         wavelength, resolving_power = _grid(setting, grid)
+        nominal = NOMINAL_PRISM if setting[0] == "prism" else resolving_power
         check_rule(normalization, [rule for rule in NORMALIZATION_RULES if rule != "pivot"])
         continuum = Continuum(segments_of(wavelength), degree=5, max_gap=_gap_pixels(wavelength))
         rules = {"continuum": continuum, "median": MedianFlux(), "none": Unchanged()}
         super().__init__(
             wavelength * u.AA,
-            # The nominal resolving power above, taken as constant along the setting.
-            lsf_sigma=wavelength / resolving_power / 2.3548 * u.AA,
+            # The nominal resolving power of the table, taken as constant along the setting.
+            lsf_sigma=wavelength / nominal / 2.3548 * u.AA,
             normalization=rules[normalization],
             options={"disperser": setting[0], "filter": setting[1], "grid": grid, "normalization": normalization},
         )

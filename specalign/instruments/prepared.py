@@ -213,7 +213,7 @@ class PreparedSpectra:
         """Draw some rows; see `specalign.plots.plot_prepared`."""
         from specalign.plots import plot_prepared
 
-        return plot_prepared(self, ax=ax, rows=rows)
+        return plot_prepared(self, ax=ax, **({} if rows is None else {"rows": rows}))
 
     @property
     def snr(self):

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import astropy.units as u
 import numpy as np
+from astropy.utils.masked import Masked
 
 from specalign.exceptions import MissingFactError, SpectrumError, SpectrumUnitError
 from specalign.instruments.axes import vacuum_angstrom
@@ -78,6 +79,7 @@ def rows_from_arrays(flux, ivar, mask, quality, spectral_axis, medium, facts, no
     SpectrumError, SpectrumUnitError
     """
     unit = getattr(flux, "unit", None) or u.dimensionless_unscaled
+    mask = _with_masks(mask, flux, ivar)
     flux = _plain(flux, "flux", np.number)
     ivar = None if ivar is None else _plain(_in_unit(ivar, "ivar", unit**-2), "ivar", np.number)
     mask, quality = _plain(mask, "mask", np.bool_), _plain(quality, "quality", np.integer)
@@ -97,9 +99,18 @@ def rows_from_arrays(flux, ivar, mask, quality, spectral_axis, medium, facts, no
 _COUNTING = (u.dimensionless_unscaled, u.pix)
 
 
+def _with_masks(mask, *arrays):
+    """The mask, and the masks that arrays of numpy.ma or astropy's Masked bring along."""
+    for array in arrays:
+        if isinstance(array, (np.ma.MaskedArray, Masked)) and np.shape(array.mask) == np.shape(array):
+            mask = np.asarray(array.mask) if mask is None else np.asarray(mask, dtype=bool) | array.mask
+    return mask
+
+
 def _plain(values, name, kind):
     if values is None:
         return None
+    values = values.unmasked if isinstance(values, Masked) else np.ma.getdata(values, subok=True)
     values = np.asarray(getattr(values, "value", values))
     values = values[None] if values.ndim == 1 else values
     if not (np.issubdtype(values.dtype, kind) or (kind is np.number and values.dtype == bool)):

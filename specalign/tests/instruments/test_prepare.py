@@ -3,6 +3,7 @@
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.utils.masked import Masked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from specutils import Spectrum, SpectrumCollection, SpectrumList
@@ -86,6 +87,14 @@ def test_information_bits_travel_and_do_not_mask(apogee):
     plain, flagged = prepare(apogee, flux, ivar), prepare(apogee, flux, ivar, quality=quality)
     assert_same(plain, flagged, ("flux", "ivar", "mask"))
     assert np.flatnonzero(plain.quality != flagged.quality).tolist() == [1000]
+
+
+def test_masked_arrays_bring_their_mask(instrument):
+    flux, ivar, mask = make_rows(instrument)
+    reference = prepare(instrument, flux, ivar, mask)
+    assert_same(reference, prepare(instrument, np.ma.masked_array(flux, mask), ivar))
+    assert_same(reference, prepare(instrument, Masked(flux * u.one, mask), ivar))
+    assert_same(reference, prepare(instrument, flux, np.ma.masked_array(ivar, mask), np.zeros_like(mask)))
 
 
 def test_rows_in_are_rows_out_and_rejected(instrument):

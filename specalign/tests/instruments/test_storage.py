@@ -122,3 +122,9 @@ def test_html_says_what_it_is(prepared):
     text = prepared._repr_html_()
     assert prepared.instrument.name in text
     assert "3 of 3 objects, 1 rejected" in text
+
+
+def test_rows_are_drawn(prepared):
+    pytest.importorskip("matplotlib").use("agg")
+    assert prepared.plot().axes
+    assert prepared.plot(rows=[0]).axes
