@@ -79,7 +79,7 @@ def _settle_unknown(shift, unknown):
         f"no radial velocity is known for {unknown.sum()} spectra: they stay in the {frames[0]} frame; "
         f"pass radial_velocity to bring them to rest",
         VelocityWarning,
-        stacklevel=2,
+        stacklevel=5,  # the caller of prepare
     )
 
 

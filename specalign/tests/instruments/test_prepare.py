@@ -439,3 +439,39 @@ def test_concatenated_parts_equal_the_whole(apogee):
     joined = PreparedSpectra.concatenate(parts)
     assert_same(whole, joined)
     assert len(joined.catalog) == 4
+
+
+# Correlated noise.
+
+
+def test_correlated_noise_needs_one_norm_a_row_and_no_shift(apogee):
+    flux, ivar, _ = make_rows(apogee, 2)
+    factor = (np.ones((2, 3)), np.ones((3, 8575)))
+    with pytest.raises(SpectrumError, match="divides by a continuum of many pixels"):
+        prepare(apogee, flux, ivar, covariance_factor=factor)
+    median = get_instrument("apogee", normalization="median")
+    with pytest.raises(SpectrumError, match="cannot be shifted by a velocity"):
+        prepare(median, flux, ivar, covariance_factor=factor, frame="barycentric", radial_velocity=10 * u.km / u.s)
+    with pytest.raises(SpectrumError, match=r"covariance_factor: expected \(N, K\) and \(K, P\)"):
+        prepare(median, flux, ivar, covariance_factor=(np.ones((2, 4)), np.ones((3, 8575))))
+    scale, basis = prepare(median, flux, ivar, covariance_factor=factor).covariance_factor
+    assert (scale.shape, basis.shape) == ((2, 3), (3, 8575))
+
+
+def test_correlated_noise_follows_a_change_of_grid():
+    xp = get_instrument("gaia_xp")
+    fine = np.linspace(3300, 10300, 1401) * u.AA
+    flux, rng = np.full((2, 1401), 5.0), np.random.default_rng(0)
+    scale, basis = np.array([[1.0, 2.0], [3.0, 4.0]]), rng.standard_normal((2, 1401))
+    facts = {"spectral_axis": fine, "object_id": ["a", "b"]}
+    prepared = xp.prepare_arrays(flux, np.ones((2, 1401)), covariance_factor=(scale, basis), **facts)
+    noise = xp.prepare_arrays(5.0 + basis, np.ones((2, 1401)), normalized=True, **facts)
+    np.testing.assert_allclose(prepared.covariance_factor[1], noise.flux - 5.0, atol=1e-5)
+    np.testing.assert_allclose(prepared.covariance_factor[0], scale / 5.0, rtol=1e-6)
+
+
+def test_fluxes_of_different_kind_are_not_joined(apogee):
+    one, two = make_spectrum(apogee, 0), make_spectrum(apogee, 1)
+    two = Spectrum(two.flux.value * u.Jy, two.spectral_axis, mask=two.mask, meta=two.meta)
+    with pytest.raises(SpectrumUnitError, match="flux: expected a unit convertible to '', got 'Jy'"):
+        apogee.prepare([one, two])
