@@ -16,6 +16,9 @@ from specalign.instruments.resampling import pixel_edges, resample_rows
 
 __all__ = ["FluxLabelModel", "chance", "matched_flux_retrieval"]
 
+#: A mean spectrum of fewer rows is more noise than instrument.
+ENOUGH_ROWS = 20
+
 
 class FluxLabelModel:
     """Labels from prepared spectra, without any embedding.
@@ -108,9 +111,10 @@ def _pixel_statistics(flux, mask, rows, block=1024):
 def matched_flux_retrieval(queries, gallery, ks=(1, 5, 10), block=512):
     """Retrieval by the cosine of raw fluxes at common wavelengths, in the layout of `specalign.metrics.retrieval`.
 
-    Both sides are put on the coarser of the two grids, where they overlap; each spectrum's ivar-weighted mean is
-    subtracted; and the cosine runs over the pixels that both have, weighted with both inverse variances.  The
-    resolution is not matched.
+    Both sides are put on the coarser of the two grids, where they overlap; the mean spectrum of each side is
+    subtracted (without it, what two instruments make of every star outweighs what tells stars apart; sides of fewer
+    than 20 rows keep theirs), then each spectrum's own ivar-weighted mean; and the cosine runs over the pixels that
+    both have, weighted with both inverse variances.  The resolution is not matched.
 
     Parameters
     ----------
@@ -163,15 +167,17 @@ def _on_common_axis(prepared, axis, block=1024):
     for rows in np.array_split(np.arange(len(prepared)), max(1, -(-len(prepared) // block))):
         good, quality = ~prepared.mask[rows], prepared.quality[rows]
         there = resample_rows(prepared.flux[rows], prepared.ivar[rows], good, quality, *edges)
-        flux[rows], weight[rows] = _centred(there.flux, there.ivar)
-    return torch.from_numpy(flux), torch.from_numpy(weight)
+        flux[rows], weight[rows] = there.flux, _relative(there.ivar)
+    if len(prepared) >= ENOUGH_ROWS:
+        flux -= (weight * flux).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-30)
+    flux -= (weight * flux).sum(axis=1, keepdims=True)
+    return torch.from_numpy(np.where(weight > 0, flux, np.float32(0))), torch.from_numpy(weight)
 
 
-def _centred(flux, ivar):
+def _relative(ivar):
+    """Weights of unit sum: a row's own scale cancels in the cosine, but would leave the range of float32."""
     total = ivar.sum(axis=1, keepdims=True)
-    # a row's own scale cancels in the cosine, but would leave the range of float32 in the products
-    weight = ivar / np.where(total > 0, total, 1.0)
-    return np.where(weight > 0, flux - (weight * flux).sum(axis=1, keepdims=True), 0.0), weight
+    return ivar / np.where(total > 0, total, 1.0)
 
 
 def _best_rank(similarity, slots):

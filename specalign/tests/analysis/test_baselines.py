@@ -87,6 +87,18 @@ def test_one_wavelength_axis_shifted_by_a_line_finds_nothing():
     assert baselines.matched_flux_retrieval(queries, gallery)["recall@1"] < 0.3
 
 
+def test_what_an_instrument_does_to_every_star_is_subtracted():
+    queries, gallery = make_spectra(FINE)[0], make_spectra(COARSE, seed=1, name="coarse")[0]
+    plain = baselines.matched_flux_retrieval(queries, gallery)["mrr"]
+    gallery.flux += 0.5 * np.sin(COARSE / 3).astype(np.float32)
+    assert baselines.matched_flux_retrieval(queries, gallery)["mrr"] == pytest.approx(plain, abs=0.05)
+
+
+def test_one_query_is_enough():
+    queries, gallery = make_spectra(FINE)[0], make_spectra(COARSE, seed=1, name="coarse")[0]
+    assert baselines.matched_flux_retrieval(queries[7], gallery[:15])["recall@1"] == 1
+
+
 def test_bad_pixels_take_no_part_in_the_cosine():
     queries, gallery = make_spectra(FINE)[0], make_spectra(COARSE, seed=1, name="coarse")[0]
     figures = baselines.matched_flux_retrieval(queries, gallery)
