@@ -25,7 +25,7 @@ from specalign.exceptions import GridMismatchError, LabelError, MatchError, Spec
 __all__ = ["Aligner"]
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-SCALER_ROWS = 4096  # enough for a mean and a spread a pixel, and few enough to copy
+SCALER_ROWS = 2048  # enough for the statistics of every pixel, and few enough to copy
 EMBED_ROWS = 1024  # rows that are embedded at a time
 LABEL_WEIGHT = 1.0
 NOISE = 1.0
@@ -101,7 +101,7 @@ class Aligner:
         weight_decay=0.01,
         noise=NOISE,
         label_weight=LABEL_WEIGHT,
-        patience=10,
+        patience=None,
     ):
         """Train from the start; the same seed gives the same weights, bit for bit, on one CPU.
 
@@ -135,8 +135,9 @@ class Aligner:
             Augmentation: each row gets up to this many times its own stated noise on top.
         label_weight : float
             Weight of the labels' mean squared error (standardised) in the joint loss.
-        patience : int
-            Epochs without a better validation loss before training stops; the best weights are kept.
+        patience : int, optional
+            Epochs without a better validation loss before training stops; the best weights are kept.  Half of
+            ``max_epochs`` where not given, since the loss falls last where the learning rate does.
 
         Returns
         -------
@@ -163,6 +164,7 @@ class Aligner:
         training, held = _split(index, validation, seed)
         targets, scaler = _targets(labels, index, prepared, training)
         pretrain = math.ceil(max_epochs / 3) if supervision == "pretrain" else 0
+        patience = math.ceil(max_epochs / 2) if patience is None else patience
         settings = Settings(
             max_epochs, batch_size, learning_rate, weight_decay, noise, label_weight, pretrain, patience, seed
         )

@@ -26,6 +26,8 @@ from specalign.ops import topk_similarity
 
 __all__ = ["Settings", "TrainingData", "train"]
 
+SCALE_RATE = 10.0  # learning rate of the logit scale, in units of that of the weights
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -197,9 +199,12 @@ class AlignmentModule(pl.LightningModule):
     def configure_optimizers(self):
         """AdamW with warm-up and a cosine; no decay of biases, norms and the logit scale."""
         s = self.settings
+        inner = [p for part in (self.encoders, self.head) if part is not None for p in part.parameters()]
         groups = [
-            {"params": [p for p in self.parameters() if p.ndim > 1], "weight_decay": s.weight_decay},
-            {"params": [p for p in self.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in inner if p.ndim > 1], "weight_decay": s.weight_decay},
+            {"params": [p for p in inner if p.ndim <= 1], "weight_decay": 0.0},
+            # one number that sets the gradient of all others: it must arrive before them
+            {"params": list(self.objective.parameters()), "weight_decay": 0.0, "lr": SCALE_RATE * s.learning_rate},
         ]
         optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.learning_rate)
         steps = max(1, s.max_epochs * len(self._loader(self.data.training)))
