@@ -19,6 +19,12 @@ def test_any_spectral_unit_gives_the_same_wavelengths(unit):
     np.testing.assert_allclose(values, AXIS, rtol=1e-12)
 
 
+def test_a_decreasing_axis_is_turned_round():
+    values, flipped = vacuum_angstrom(AXIS[::-1] * u.AA)
+    np.testing.assert_array_equal(values, AXIS)
+    assert flipped
+
+
 def test_air_is_converted_to_vacuum_and_back():
     air = np.array([4861.323, 6562.80, 16000.0]) * u.AA
     vacuum, _ = vacuum_angstrom(air, "air")
