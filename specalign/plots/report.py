@@ -13,7 +13,7 @@ from specalign.io.files import atomic_write
 __all__ = ["Section", "write_report"]
 
 #: Rows of a table that are shown; the rest is counted.
-MOST_ROWS = 20
+MOST_ROWS = 60
 
 
 @dataclass
@@ -217,7 +217,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #f3f5f7; color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 60rem; margin: 2rem auto; padding: 2.5rem 3rem; background: var(--paper); border-radius: 6px;
+main { max-width: 64rem; margin: 2rem auto; padding: 2.5rem 3rem; background: var(--paper); border-radius: 6px;
   box-shadow: 0 1px 4px rgba(20, 30, 40, .12); }
 header { border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
@@ -232,9 +232,9 @@ p { margin: .5rem 0; max-width: 46rem; }
 .headline .name, .headline .remark { color: var(--soft); font-size: .82rem; line-height: 1.35; }
 .headline .value { font-size: 1.65rem; font-weight: 650; color: var(--accent); font-variant-numeric: tabular-nums; }
 .table { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align: left; }
 th { vertical-align: bottom; }
 td { white-space: nowrap; }
 thead th { border-bottom: 2px solid var(--ink); }

@@ -30,6 +30,7 @@ def plot_history(history):
     right.set(title="Recall@1", xlabel="Epoch [number]", ylabel="Recall@1 [fraction]")
     right.set_ylim(bottom=0)
     for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.axvline(history.best_epoch, color=MUTED, linestyle=":", label="weights kept")
         ax.legend(fontsize=8)
     return figure

@@ -62,7 +62,7 @@ def test_a_report_is_one_closed_file_with_everything_in_it(tmp_path, labels):
         "a, b",
     ):
         assert text in page.text
-    assert "Labels (the first 20 of 300 rows)" in page.text
+    assert "Labels (the first 60 of 300 rows)" in page.text
     assert "dex(cm s⁻²)" in page.text
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
