@@ -37,7 +37,7 @@ class FluxLabelModel:
     """
 
     def __init__(self, **options):
-        self.options = {"hidden": 512, "members": 1, "max_epochs": 25, "patience": 8, "batch_size": 256} | options
+        self.options = {"hidden": 512, "members": 1, "max_epochs": 25, "patience": 8, "dropout": 0.2} | options
         self._network = NetworkEnsemble(**self.options)
         self._grid = None
 
