@@ -12,15 +12,15 @@ from specalign.cli.report import GALLERY, QUERY, RANKS, Outcome, summary, write
 
 EXAMPLE = """
     specalign quickstart
-    specalign quickstart --stars 4000 --max-epochs 60 --output bigger/
+    specalign quickstart --stars 4000 --max-epochs 40 --output bigger/
 """
 
 
 def add_arguments(parser):
     """Add the arguments of this verb."""
     parser.add_argument("--output", default="specalign-quickstart", metavar="FOLDER", help="where everything goes")
-    parser.add_argument("--stars", type=int, default=2000, help="mock stars, a fifth of them for the test")
-    parser.add_argument("--max-epochs", type=int, default=30, help="times that every star is seen")
+    parser.add_argument("--stars", type=int, default=1500, help="mock stars, a fifth of them for the test")
+    parser.add_argument("--max-epochs", type=int, default=20, help="times that every star is seen")
     parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
 
 

@@ -8,6 +8,7 @@ __all__ = ["GALLERY", "QUERY", "RANKS", "Outcome", "summary", "write"]
 
 GALLERY, QUERY = "apogee", "nirspec"
 RANKS = (1, 2, 5, 10, 20, 50)
+SHOWN = ("teff", "logg", "fe_h", "mg_fe", "c_fe")  # labels whose errors are shown; all of them are written
 MOCK = (
     "Every spectrum here is a mock: a small line model with a fixed table of real lines turned labels into spectra. "
     "The figures say that the machinery works. They do not say how well it works on observed spectra."
@@ -42,8 +43,8 @@ class Outcome:
     predictions: dict
     labels: object
 
-    def label_figures(self):
-        """Errors of each method and label, as one table."""
+    def label_figures(self, names):
+        """Errors of each method for some labels, as one table."""
         from astropy.table import vstack
 
         from specalign.analysis import metrics
@@ -53,12 +54,13 @@ class Outcome:
             part = metrics.labels(predicted, self.labels)["label", "unit", "n", "rmse", "bias", "mad", "r2"]
             part.add_column([method] * len(part), name="method", index=0)
             parts.append(part)
-        return vstack(parts)
+        table = vstack(parts)
+        return table[[name in names for name in table["label"]]]
 
     def r2(self, method, label="teff"):
         """Coefficient of determination of one label."""
-        table = self.label_figures()
-        return float(table["r2"][(table["method"] == method) & (table["label"] == label)][0])
+        table = self.label_figures([label])
+        return float(table["r2"][table["method"] == method][0])
 
 
 def write(path, outcome):
@@ -140,8 +142,10 @@ def _labels(outcome):
         "training stars, and the baseline from their raw flux."
     )
     figures = [(plot_labels(table, outcome.labels), name) for name, table in outcome.predictions.items()]
-    caption = f"Errors on {len(outcome.test[QUERY])} test stars."
-    return Section("Labels", text, figures=figures[:2], tables=[(outcome.label_figures(), caption)])
+    caption = (
+        f"Errors on {len(outcome.test[QUERY])} test stars, in the unit given; mad is the median absolute deviation."
+    )
+    return Section("Labels", text, figures=figures[:2], tables=[(outcome.label_figures(SHOWN), caption)])
 
 
 def next_steps(folder):
@@ -173,8 +177,7 @@ def summary(path, outcome, seconds):
 
     print()
     print_table(metrics.compare(outcome.retrieval)["method", "recall@1", "recall@10", "mrr", "median_rank"])
-    table = outcome.label_figures()
-    print_table(table[[name in ("teff", "logg", "fe_h") for name in table["label"]]])
+    print_table(outcome.label_figures(SHOWN[:3]))
     print(f"\n{path}: the report. {MOCK}")
     print(f"done in {seconds:.0f} s; next:")
     print("\n".join(f"    {line}" for line in next_steps(path.parent)))

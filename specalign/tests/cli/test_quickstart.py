@@ -63,7 +63,7 @@ def test_the_full_one_finds_stars_and_labels_them(tmp_path):
     assert quickstart(folder) == 0
     tables = {name: EmbeddingTable.read(folder / "embeddings" / f"{name}-test.fits") for name in ("apogee", "nirspec")}
     figures = metrics.retrieval(tables["nirspec"], tables["apogee"])
-    assert figures["n_gallery"] > 300
+    assert figures["n_gallery"] > 250
     assert figures["recall@1"] >= 20 * figures["chance_recall@1"]
     true = QTable.read(folder / "mock" / "labels.ecsv")
     for name in ("zero-shot", "linear-probe"):
