@@ -153,6 +153,7 @@ def test_the_position_of_rows_does_not_matter():
 
 def test_global_states_and_the_folder_are_left_alone(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    torch.manual_seed(987654321)  # a state that no training would leave by chance
     states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     fitted()
     assert torch.equal(torch.random.get_rng_state(), states[0])
@@ -232,6 +233,21 @@ def test_training_stops_when_the_validation_loss_rests():
     history = fitted(learning_rate=0.0, max_epochs=9, patience=2).history
     assert len(history.epochs) == 3
     assert history.best_epoch == 0
+
+
+def test_the_best_weights_are_kept_not_the_last(monkeypatch):
+    keep, seen = training.Recorder._keep, []
+
+    def worse_and_worse(self, trainer, module, loss):
+        seen.append({name: value.clone() for name, value in module.encoders.state_dict().items()})
+        keep(self, trainer, module, float(trainer.current_epoch))
+
+    monkeypatch.setattr(training.Recorder, "_keep", worse_and_worse)
+    aligner = fitted(max_epochs=4, patience=9)
+    kept = torch.nn.ModuleDict(aligner.encoders).state_dict()
+    assert aligner.history.best_epoch == 0
+    assert all(torch.equal(kept[name], seen[0][name]) for name in kept)
+    assert any(not torch.equal(kept[name], seen[3][name]) for name in kept)
 
 
 def test_pretraining_on_labels_comes_first():
