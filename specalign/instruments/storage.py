@@ -80,7 +80,7 @@ def _header(prepared):
         "grid_digest": record.grid_digest,
         "mask_version": record.mask_version,
         "quality_bits": prepared.quality_bits,
-        "flux_unit": prepared.flux_unit.to_string("fits"),
+        "flux_unit": prepared.flux_unit.to_string("generic"),
         "axis_kind": prepared.axis_kind,
     }
     header = fits.Header()

@@ -227,3 +227,25 @@ def test_output_of_an_unknown_kind(survey, tmp_path, capsys):
     argv = [embeddings / "nirspec.fits", "--gallery", embeddings / "apogee.fits", "--output", tmp_path / "a.xlsx"]
     assert run("search", *argv) == 2
     assert "expected a name that ends in .ecsv" in capsys.readouterr().err
+
+
+@pytest.mark.shared
+def test_prepare_real_nirspec_files(shared, tmp_path, capsys):
+    """Pipeline and PypeIt files, whose units differ, and files of other kinds in between: all are accounted for."""
+    assert run("prepare", shared / "data" / "spectra" / "nirspec", "--output", tmp_path / "out") == 0
+    rejected = QTable.read(tmp_path / "out" / "rejected.ecsv")
+    prepared = {path.stem: PreparedSpectra.read(path) for path in (tmp_path / "out").glob("*.fits")}
+    assert "nirspec-spec1d" in prepared
+    assert prepared["nirspec-spec1d"].flux_unit == "electron"
+    assert any("m71_labels.csv" in name for name in rejected["spectrum_id"])
+    text = capsys.readouterr().out
+    assert f"{sum(map(len, prepared.values()))} spectra prepared, {len(rejected)} files or spectra rejected" in text
+
+
+@pytest.mark.shared
+def test_inspect_prints_the_facts_of_a_spectrum_that_cannot_be_prepared(shared, tmp_path, capsys):
+    path = shared / "data" / "spectra" / "bad" / "apStar-all-zero-flux.fits"
+    assert run("inspect", path, "--output", tmp_path) == 1
+    captured = capsys.readouterr()
+    assert "product       apStar" in captured.out
+    assert "0 of 8575 pixels are good" in captured.err
