@@ -132,7 +132,7 @@ class PreparedSpectra:
         names, counts = np.unique(self.spectrum_id, return_counts=True)
         if (counts > 1).any():
             raise SpectrumError(
-                f"spectrum_id must be unique, but {names[counts > 1][0]!r} is repeated; "
+                f"spectrum_id must be unique, but {str(names[counts > 1][0])!r} is repeated; "
                 f"several visits of a star share object_id, not spectrum_id"
             )
 

@@ -1,0 +1,144 @@
+"""``docs/results.rst`` from the stored rows of ``bench_results.py``."""
+
+import json
+
+import numpy as np
+
+UNITS = {
+    "teff": ("Teff", "K", 0),
+    "logg": ("log g", "dex", 3),
+    "fe_h": ("[Fe/H]", "dex", 3),
+    "alpha_m": ("[α/M]", "dex", 3),
+}
+RETRIEVAL = ("recall@1", "recall@10", "mrr")
+TITLES = {
+    "nirspec-apogee": "Mock survey: NIRSpec and APOGEE",
+    "lamost-xp": "Mock survey: LAMOST and Gaia XP",
+    "lamost-xp-real": "Real LAMOST spectra and emulated Gaia XP",
+}
+HEAD = """.. This page is written by benchmarks/bench_results.py; do not edit it by hand.
+
+.. _results:
+
+Results
+=======
+
+Every figure here was measured on stars that nothing was trained on, one spectrum a star, nothing averaged, with the
+defaults of the package. One command makes the page, and every row is stored as JSON beside it
+(``benchmarks/results``)::
+
+    python benchmarks/bench_results.py --shared ../shared
+
+*Contrast* trains on pairs of spectra alone; *with labels* adds the labels of the training stars to the loss.
+A figure with ± is the mean and half the range over seeds of the training (and of the split, for the real spectra).
+The *bound* is the root mean square Cramér-Rao bound of the test stars: no unbiased estimator has a smaller error, and
+a posterior mean, which knows the population, reaches 0.8-0.95 of it. The *oracle* knows each star's labels to the
+bound of both instruments, and nothing of the population. Zero-shot labels of one instrument come from the labelled
+training stars of the *other* one.
+"""
+ABOUT = {
+    "nirspec-apogee": """The same {n_all} mock stars seen by both instruments, with noise, gaps, bad pixels and small
+velocity errors (published emulators and a synthetic grid; {n_train} stars train, {n_test} test).""",
+    "lamost-xp": """The same mock stars as LAMOST low-resolution spectra, with errors of the flux calibration and
+extinction, and as Gaia XP spectra, whose noise is correlated ({n_train} stars train, {n_test} test). Neither model
+knows [α/M].""",
+    "lamost-xp-real": """{n_real} real labelled LAMOST DR10 spectra of A, F and G stars ({n_out_of_range} more lie
+outside the range of the XP emulator and are counted as rejected), with the Gaia XP spectra that the emulator makes of
+their pipeline labels, an extinction, and the noise of real XP sources ({n_train} stars train, {n_test} test). **Such an XP
+spectrum carries no more than three labels and an extinction**: what is found again is what the pipeline labels say of
+the star, and errors of those labels are in both the training and the test. There is no known bound.""",
+}
+END = """
+Where alignment does not help
+-----------------------------
+
+@@HELP@@"""
+
+
+def write_page(path, store, n_stars=20000):
+    """Write the page from the stored rows of full size."""
+    text = HEAD
+    for row, title in TITLES.items():
+        results = [json.loads(file.read_text()) for file in sorted(store.glob(f"{row}-stars{n_stars}-seed*.json"))]
+        if results:
+            text += section(row, title, results)
+    path.write_text(text + END)
+
+
+def section(row, title, results):
+    """One pair: retrieval and labels."""
+    first = results[0]
+    facts = dict(first, n_all=first["n_train"] + first["n_test"], n_real=first["n_train"] + first["n_test"])
+    parts = [f"\n{title}\n{'-' * len(title)}\n", ABOUT[row].format(**facts), "", retrieval_table(results), ""]
+    for name in sorted(first["contrast"]["labels"]["linear probe"]):
+        parts += [f"RMSE of the labels of {name} test stars (R² in brackets):", "", label_table(results, name), ""]
+    seconds = [result[kind]["fit_seconds"] for result in results for kind in ("contrast", "with labels")]
+    parts.append(
+        f"A training took {min(seconds):.0f} to {max(seconds):.0f} s on two CPU cores; seeds: {len(results)}.\n"
+    )
+    return "\n".join(parts)
+
+
+def retrieval_table(results):
+    """recall@1, @10, MRR and median rank, both ways."""
+    directions = list(results[0]["contrast"]["retrieval"])
+    rows = [("direction", "training", "recall@1", "recall@10", "MRR", "median rank", "gallery")]
+    for direction in directions:
+        for kind in ("contrast", "with labels"):
+            found = [result[kind]["retrieval"][direction] for result in results]
+            figures = [spread([f[key] for f in found], 3) for key in RETRIEVAL]
+            rank = spread([f["median_rank"] for f in found], 0)
+            rows.append((direction, kind, *figures, rank, str(found[0]["n_gallery"])))
+    return list_table(rows + reference_rows(results[0], directions[0]))
+
+
+def reference_rows(result, direction):
+    """What a reader must compare the retrieval with."""
+    found = result["contrast"]["retrieval"][direction]
+    n, chance = str(found["n_gallery"]), found["chance_recall@1"]
+    rows = [("both", "chance", f"{chance:.4f}", f"{10 * chance:.4f}", "", f"{found['n_gallery'] / 2:.0f}", n)]
+    base = result["contrast"].get("baselines", {}).get("raw-flux cosine")
+    if base:
+        figures = [f"{base[key]:.3f}" for key in RETRIEVAL]
+        rows.insert(0, (direction, "raw-flux cosine", *figures, f"{base['median_rank']:.0f}", n))
+    if "oracle" in result:
+        rows.append((direction, "oracle", f"{result['oracle']:.3f}", "", "", "", n))
+    return rows
+
+
+def label_table(results, name):
+    """RMSE and R2 a label, a row a method."""
+    methods = list(results[0]["contrast"]["labels"])
+    labels = list(results[0]["contrast"]["labels"][methods[0]][name])
+    rows = [("method", "training", *(f"{UNITS[label][0]} ({UNITS[label][1]})" for label in labels))]
+    for method in methods:
+        for kind in ("contrast", "with labels"):
+            rows.append(
+                (method, kind, *(cell([r[kind]["labels"][method][name][x] for r in results], x) for x in labels))
+            )
+    base = results[0]["contrast"].get("baselines", {}).get("raw-flux MLP", {})
+    if name in base:
+        rows.append(("raw-flux MLP", "labels alone", *(cell([base[name][label]], label) for label in labels)))
+    bound = results[0].get("bound", {}).get(name)
+    if bound:
+        rows.append(("bound", "", *(f"{bound[label]:.{UNITS[label][2]}f}" for label in labels)))
+    return list_table(rows)
+
+
+def cell(figures, label):
+    """RMSE over seeds, and the mean R2."""
+    return f"{spread([f['rmse'] for f in figures], UNITS[label][2])} ({np.mean([f['r2'] for f in figures]):.3f})"
+
+
+def spread(values, digits):
+    """Mean and half the range."""
+    half = (max(values) - min(values)) / 2
+    return f"{np.mean(values):.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
+
+
+def list_table(rows):
+    """A reStructuredText list-table with a header."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [("   * - " if i == 0 else "     - ") + value for i, value in enumerate(row)]
+    return "\n".join(line.rstrip() for line in lines)
