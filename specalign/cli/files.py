@@ -101,7 +101,7 @@ def read_spectra(path, instruments, visits="combined"):
         except UnknownProductError:
             continue
     names = ", ".join(instrument.name for instrument in instruments)
-    raise UnknownProductError(f"{path} is no product of {names}; --instrument NAME tells what that one expects")
+    raise UnknownProductError(f"{path}: no product of {names}; --instrument NAME tells what that one expects")
 
 
 def wants_progress(arguments):

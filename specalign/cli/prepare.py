@@ -7,9 +7,7 @@ cannot be prepared are listed with their reasons, and written to rejected.ecsv.
 
 from pathlib import Path
 
-from specalign.exceptions import EmptySpectrumError, SpecalignError
-
-PRINTED = 20  # rejected rows that are printed; the file has all of them
+from specalign.exceptions import EmptySpectrumError, SpecalignError, SpectrumUnitError
 
 EXAMPLE = """
     specalign prepare spectra/ --output prepared/
@@ -53,7 +51,7 @@ def read_all(paths, instruments, arguments):
         try:
             instrument, found = read_spectra(path, instruments, arguments.visits)
         except (SpecalignError, OSError) as error:
-            unread.append((str(path), "", " ".join(str(error).split())))
+            unread.append((str(path), "", " ".join(str(error).split()).removeprefix(f"{path}: ")))
         else:
             spectra.setdefault(instrument.name, (instrument, []))[1].extend(found)
     return spectra, unread
@@ -63,13 +61,20 @@ def prepare_all(spectra):
     """`PreparedSpectra` by the name of their file, and what was refused because its spectrum_id was there already."""
     prepared, refused = {}, []
     for name, (instrument, found) in sorted(spectra.items()):
-        groups = {}
-        for spectrum in _unique(found, refused):
-            groups.setdefault(str(spectrum.flux.unit.physical_type), []).append(spectrum)
-        for group in groups.values():  # a flux in counts and one in Jansky cannot be in one array
-            products = "+".join(sorted({spectrum.meta["product"] for spectrum in group}))
-            prepared[name if len(groups) == 1 else f"{name}-{products}"] = instrument.prepare(group)
+        found = _unique(found, refused)
+        try:
+            prepared[name] = instrument.prepare(found)
+        except SpectrumUnitError:  # a flux in counts and one in Jansky cannot be in one array
+            prepared |= {f"{name}-{products}": instrument.prepare(group) for products, group in _by_unit(found).items()}
     return prepared, refused
+
+
+def _by_unit(spectra):
+    """Groups whose fluxes have units of one kind, by the names of their products."""
+    groups = {}
+    for spectrum in spectra:
+        groups.setdefault(str(spectrum.flux.unit.physical_type), []).append(spectrum)
+    return {"+".join(sorted({one.meta["product"] for one in group})): group for group in groups.values()}
 
 
 def _unique(spectra, refused):
@@ -80,7 +85,7 @@ def _unique(spectra, refused):
             reason = f"spectrum_id occurs twice: in {first[name].meta['path']} and in {spectrum.meta['path']}"
             refused.append((name, spectrum.meta["object_id"], reason))
         first.setdefault(name, spectrum)
-    return first.values()
+    return list(first.values())
 
 
 def rejected_table(rows, prepared):
@@ -101,9 +106,16 @@ def write(prepared, rejected, folder):
             path = folder / f"{name}.fits"
             one.write(path)
             print(f"{path}: {one!r}")
-    for row in rejected[:PRINTED]:
-        print(f"rejected: {row['spectrum_id']}: {row['reason']}")
-    if len(rejected) > PRINTED:
-        print(f"rejected: {len(rejected) - PRINTED} more, see {folder / 'rejected.ecsv'}")
+    for reason, names in _by_reason(rejected).items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"rejected: {names[0]}{more}: {reason}")
     with atomic_write(folder / "rejected.ecsv") as temporary:
         rejected.write(temporary, format="ascii.ecsv")
+
+
+def _by_reason(rejected):
+    """Names of the rejected, by reason."""
+    names = {}
+    for row in rejected:
+        names.setdefault(str(row["reason"]), []).append(str(row["spectrum_id"]))
+    return names
