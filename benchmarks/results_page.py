@@ -44,9 +44,9 @@ extinction, and as Gaia XP spectra, whose noise is correlated ({n_train} stars t
 knows [α/M].""",
     "lamost-xp-real": """{n_real} real labelled LAMOST DR10 spectra of A, F and G stars ({n_out_of_range} more lie
 outside the range of the XP emulator and are counted as rejected), with the Gaia XP spectra that the emulator makes of
-their pipeline labels, an extinction, and the noise of real XP sources ({n_train} stars train, {n_test} test). **Such an XP
-spectrum carries no more than three labels and an extinction**: what is found again is what the pipeline labels say of
-the star, and errors of those labels are in both the training and the test. There is no known bound.""",
+their pipeline labels, an extinction, and the noise of real XP sources ({n_train} stars train, {n_test} test). **Such an
+XP spectrum carries no more than three labels and an extinction**: what is found again is what the pipeline labels say
+of the star, and errors of those labels are in both the training and the test. There is no known bound.""",
 }
 END = """
 Where alignment does not help

@@ -110,6 +110,8 @@ class LinearProbe:
         """Choose the penalty by held-out stars, then fit on all of them."""
         self.scaler = Scaler(labels)
         scaled = self.scaler.forward(labels)
+        # directions that an embedding hardly uses are lost in the rounding of float32
+        inputs = np.asarray(inputs, dtype=np.float64)
         fits = [self._fit_label(inputs, scaled[:, j], star) for j in range(labels.shape[1])]
         self.models, self.errors = zip(*fits, strict=True)
         return self
@@ -133,6 +135,7 @@ class LinearProbe:
 
     def predict(self, inputs):
         """Values and errors (Q, L); the error of a label is the same for all rows."""
+        inputs = np.asarray(inputs, dtype=np.float64)
         values = np.stack([model.predict(inputs) for model in self.models], axis=1)
         errors = np.broadcast_to(np.array(self.errors) * self.scaler.scale, values.shape)
         return self.scaler.inverse(values), errors.copy()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from astropy.table import MaskedColumn, QTable, Table
 
-from specalign import LabelModel, metrics
+from specalign import EmbeddingTable, LabelModel, metrics
 from specalign.exceptions import GridMismatchError, LabelError, MatchError, SpecalignError
 from specalign.tests.analysis.conftest import make_table
 
@@ -108,6 +108,20 @@ def test_masked_labels_are_never_learned_from(survey, quick):
     unlabelled = LabelModel(quick.method, **quick.options).fit(apogee, table[50:]).predict(nirspec)
     assert masked.meta["n_unlabelled"] == 50
     assert np.array_equal(masked["teff"].value, unlabelled["teff"].value)
+
+
+def test_a_probe_of_an_embedding_with_idle_directions_is_well_conditioned():
+    """Warnings are errors here: in float32 this ridge is singular to rounding, and says so."""
+    rng = np.random.default_rng(0)
+    n = 40_000
+    angle = rng.uniform(0, 2 * np.pi, n)
+    idle = 1e-5 * rng.normal(size=(n, 6))
+    names = np.arange(n).astype(str)
+    vectors = np.concatenate([np.cos(angle)[:, None], np.sin(angle)[:, None], idle], axis=1)
+    table = EmbeddingTable(vectors, names, names, "apogee", np.full(n, 50), np.ones(n))
+    labels = QTable({"object_id": names, "teff": (5000 + 300 * np.sin(angle)) * u.K})
+    figures = metrics.labels(LabelModel("linear").fit(table, labels).predict(table), labels)
+    assert figures["r2"][0] > 0.99
 
 
 def test_rows_without_labels_are_counted(survey):
