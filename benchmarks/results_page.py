@@ -89,21 +89,25 @@ def retrieval_table(results):
             figures = [spread([f[key] for f in found], 3) for key in RETRIEVAL]
             rank = spread([f["median_rank"] for f in found], 0)
             rows.append((direction, kind, *figures, rank, str(found[0]["n_gallery"])))
-    return list_table(rows + reference_rows(results[0], directions[0]))
+    return list_table(rows + reference_rows(results, directions[0]))
 
 
-def reference_rows(result, direction):
+def reference_rows(results, direction):
     """What a reader must compare the retrieval with."""
-    found = result["contrast"]["retrieval"][direction]
+    found = results[0]["contrast"]["retrieval"][direction]
     n, chance = str(found["n_gallery"]), found["chance_recall@1"]
     rows = [("both", "chance", f"{chance:.4f}", f"{10 * chance:.4f}", "", f"{found['n_gallery'] / 2:.0f}", n)]
-    base = result["contrast"].get("baselines", {}).get("raw-flux cosine")
-    if base:
-        figures = [f"{base[key]:.3f}" for key in RETRIEVAL]
-        rows.insert(0, (direction, "raw-flux cosine", *figures, f"{base['median_rank']:.0f}", n))
-    if "oracle" in result:
-        rows.append((direction, "oracle", f"{result['oracle']:.3f}", "", "", "", n))
+    if base := [figures for figures in baselines(results, "raw-flux cosine") if figures]:
+        figures = [spread([f[key] for f in base], 3) for key in RETRIEVAL]
+        rows.insert(0, (direction, "raw-flux cosine", *figures, spread([f["median_rank"] for f in base], 0), n))
+    if "oracle" in results[0]:
+        rows.append((direction, "oracle", f"{results[0]['oracle']:.3f}", "", "", "", n))
     return rows
+
+
+def baselines(results, name):
+    """One baseline of the seeds that it was run for."""
+    return [r["contrast"]["baselines"][name] for r in results if "baselines" in r["contrast"]]
 
 
 def label_table(results, name):
@@ -116,9 +120,9 @@ def label_table(results, name):
             rows.append(
                 (method, kind, *(cell([r[kind]["labels"][method][name][x] for r in results], x) for x in labels))
             )
-    base = results[0]["contrast"].get("baselines", {}).get("raw-flux MLP", {})
-    if name in base:
-        rows.append(("raw-flux MLP", "labels alone", *(cell([base[name][label]], label) for label in labels)))
+    if base := [figures[name] for figures in baselines(results, "raw-flux MLP") if name in figures]:
+        cells = [cell([f[label] for f in base], label) for label in labels]
+        rows.append(("raw-flux MLP", "labels alone", *cells))
     bound = results[0].get("bound", {}).get(name)
     if bound:
         rows.append(("bound", "", *(f"{bound[label]:.{UNITS[label][2]}f}" for label in labels)))
