@@ -52,7 +52,13 @@ END = """
 Where alignment does not help
 -----------------------------
 
-@@HELP@@"""
+* **An instrument with many labels of its own.** APOGEE labels that come zero-shot from NIRSpec stars are worse than
+  those of an MLP on the raw APOGEE flux: the shared space keeps what both instruments see, and NIRSpec sees less.
+* **Labels in the loss do not help retrieval.** They make the linear probe better, since labels then lie on straight
+  lines in the space; a small MLP on the embedding finds them without.
+* **Teff of real LAMOST stars.** A small MLP on the aligned embedding is no better, within the spread over splits, than
+  an MLP on the raw flux; only log g gains clearly. The emulated partner knows nothing that the labels did not know.
+"""
 
 
 def write_page(path, store, n_stars=20000):

@@ -53,7 +53,7 @@ def describe(spectrum):
         f"  S/N           {'not stated' if facts['snr'] != facts['snr'] else format(facts['snr'], '.4g')}",
         f"  pixels        {len(axis)}, {axis[0]:.8g} to {axis[-1]:.8g}, {spectrum.mask.sum()} masked"
         f", {facts['n_dropped']} rows of the file dropped",
-        f"  flux unit     {str(spectrum.flux.unit) or 'none: normalised'}",
+        f"  flux unit     {str(spectrum.flux.unit) or 'dimensionless'}",
         *(f"  quality       {line}" for line in _bit_counts(facts)),
     ]
 
