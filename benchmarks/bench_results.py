@@ -21,7 +21,11 @@ from specalign.analysis import baselines
 from specalign.data.splits import split
 from specalign.exceptions import SpectrumError
 
-MOCK_PAIRS = {"nirspec-apogee": ("nirspec", "apogee"), "lamost-xp": ("lamost_lrs", "gaia_xp")}
+MOCK_PAIRS = {
+    "nirspec-apogee": ("nirspec", "apogee"),
+    "nirspec-apogee-given": ("nirspec", "apogee"),  # the true continuum is left as it is given
+    "lamost-xp": ("lamost_lrs", "gaia_xp"),
+}
 ROWS = ("lamost-xp-real", *MOCK_PAIRS)
 FULL_SIZE = 20000
 
@@ -100,7 +104,7 @@ def mock_row(options, row, seed):
     train, test, bound, covariance = {}, {}, {}, []
     for name in MOCK_PAIRS[row]:
         plugin = SETTINGS[name][0]
-        train[plugin], test[plugin] = survey.prepare(name)
+        train[plugin], test[plugin] = survey.prepare(name, normalized=row.endswith("-given"))
         if seed == 0:
             bound[plugin] = {key: float(value.value) for key, value in survey.bound(name).items()}
             covariance.append(survey.covariance(name))

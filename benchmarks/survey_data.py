@@ -67,19 +67,19 @@ class MockSurvey:
         """Drop the raw observations, which are larger than what was prepared from them."""
         self._seen = {}
 
-    def prepare(self, name):
-        """`PreparedSpectra` of training and of test stars."""
+    def prepare(self, name, normalized=False):
+        """`PreparedSpectra` of training and of test stars; ``normalized`` leaves the flux as the survey gives it."""
         seen = self.observe(name)
         plugin, options = SETTINGS[name]
         instrument = sa.get_instrument(plugin, **options)
-        parts = [self._prepare_rows(instrument, name, seen, rows) for rows in self._chunks()]
+        parts = [self._prepare_rows(instrument, name, seen, rows, normalized) for rows in self._chunks()]
         return sa.PreparedSpectra.concatenate(parts[:-1]), parts[-1]
 
     def _chunks(self):
         train = np.arange(len(self.object_id) - self.n_test)
         return [*np.array_split(train, max(1, len(train) // CHUNK)), np.arange(len(self.object_id))[-self.n_test :]]
 
-    def _prepare_rows(self, instrument, name, seen, rows):
+    def _prepare_rows(self, instrument, name, seen, rows, normalized):
         factor = None
         if name == "gaia_xp":  # the survey's own basis of correlated noise
             factor = (seen["coefficient_error"][rows], self.script._load("gaia_xp_noise.npz")["sampling"])
@@ -90,6 +90,7 @@ class MockSurvey:
             spectral_axis=seen["wavelength"] * u.AA,
             object_id=self.object_id[rows],
             spectrum_id=np.char.add(self.object_id[rows], f"/{name}"),
+            normalized=normalized,
             covariance_factor=factor,
         )
 
