@@ -6,7 +6,7 @@ import torch
 from astropy.table import QTable
 
 from specalign import ops
-from specalign.analysis.columns import column_values, label_names
+from specalign.analysis.columns import column_values, difference_unit, label_names
 from specalign.exceptions import LabelError, MatchError
 
 __all__ = ["compare", "labels", "rank_summary", "retrieval"]
@@ -224,6 +224,12 @@ def _errors(values, truth):
     return tuple(map(float, (np.sqrt((difference**2).mean()), difference.mean(), mad, r2)))
 
 
+def _spread(value, unit):
+    """A standard deviation as a number; one of a logarithmic quantity is in dex, also where it names the whole unit."""
+    value = u.Quantity(value, subok=True)
+    return value.value if difference_unit(value.unit) == unit else value.to_value(unit)
+
+
 def _bound(name, bound, object_id, used, unit):
     if bound is None or name not in (bound.colnames if hasattr(bound, "colnames") else bound):
         return np.nan
@@ -231,5 +237,5 @@ def _bound(name, bound, object_id, used, unit):
         rows = match_rows(object_id, bound["object_id"])
         values = np.where(rows >= 0, column_values(bound, name, unit)[0][rows], np.nan)
     else:
-        values = np.broadcast_to(u.Quantity(bound[name]).to_value(unit), used.shape)
+        values = np.broadcast_to(_spread(bound[name], unit), used.shape)
     return float(np.sqrt(np.nanmean(values[used] ** 2))) if np.isfinite(values[used]).any() else np.nan

@@ -121,6 +121,14 @@ def test_ratio_to_a_bound_by_star_or_by_number():
     assert by_star["bound"] == pytest.approx(np.sqrt(np.mean(np.square([30, 10, 20, 20, 40]))))
     assert by_star["ratio"] == pytest.approx(by_star["rmse"] / by_star["bound"])
     assert metrics.labels(PREDICTED, TRUE, {"teff": 0.02 * u.kK})[0]["bound"] == pytest.approx(20)
+
+
+@pytest.mark.parametrize("unit", [u.dex, u.dex(u.cm / u.s**2)])
+def test_a_bound_of_log_g_is_in_dex(unit):
+    gravity = u.dex(u.cm / u.s**2)
+    true = QTable({"object_id": ["a", "b"], "logg": [2.0, 3.0] * gravity})
+    predicted = QTable({"object_id": ["a", "b"], "logg": [2.1, 2.9] * gravity})
+    assert metrics.labels(predicted, true, {"logg": 0.05 * unit})[0]["ratio"] == pytest.approx(2)
     assert np.isnan(metrics.labels(PREDICTED, TRUE, {"teff": 20 * u.K})[1]["ratio"])
 
 
