@@ -90,7 +90,7 @@ def section(row, title, results):
 def retrieval_table(results):
     """recall@1, @10, MRR and median rank, both ways."""
     directions = list(results[0]["contrast"]["retrieval"])
-    rows = [("direction", "training", "recall@1", "recall@10", "MRR", "median rank", "gallery")]
+    rows = [("direction", "training", "``recall@1``", "``recall@10``", "MRR", "median rank", "gallery")]
     for direction in directions:
         for kind in ("contrast", "with labels"):
             found = [result[kind]["retrieval"][direction] for result in results]
@@ -152,5 +152,5 @@ def list_table(rows):
     """A reStructuredText list-table with a header."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for row in rows:
-        lines += [("   * - " if i == 0 else "     - ") + value for i, value in enumerate(row)]
+        lines += [("   * - " if i == 0 else "     - ") + value.replace(" -> ", " to ") for i, value in enumerate(row)]
     return "\n".join(line.rstrip() for line in lines)
