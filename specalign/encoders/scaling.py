@@ -19,21 +19,18 @@ class PixelScaler(nn.Module):
     ----------
     mean, std : `~torch.Tensor` (P,)
         Of the good pixels.
-    noise : `~torch.Tensor` (P,)
-        Mean variance of the stated noise, in units of ``std ** 2``.
     """
 
     def __init__(self, n_pixels):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_pixels))
         self.register_buffer("std", torch.ones(n_pixels))
-        self.register_buffer("noise", torch.zeros(n_pixels))
 
     def fit(self, flux, ivar, mask):
         """Compute the statistics from rows (N, P); a pixel that no row has keeps mean 0 and the typical spread."""
         if len(flux) == 0:
             raise ValueError("expected at least one training spectrum to fit the scaling of the input, got none")
-        count, total, square, noise = _moments(flux, ivar, mask, _limits(flux, ivar, mask))
+        count, total, square = _moments(flux, ivar, mask, _limits(flux, ivar, mask))
         seen = count > 1
         count = count.clamp(min=1)
         mean = total / count
@@ -44,7 +41,6 @@ class PixelScaler(nn.Module):
         variance = torch.where(seen, variance, torch.where(typical > 0, typical, 1.0)).clamp(min=floor)
         self.mean.copy_(mean)
         self.std.copy_(variance.sqrt())
-        self.noise.copy_(noise / count / variance)
 
     def tame(self, flux):
         """The flux, with wild values drawn in."""
@@ -56,27 +52,25 @@ class PixelScaler(nn.Module):
 
 
 def _moments(flux, ivar, mask, limits):
-    """Count, sum, sum of squares and sum of noise variance a pixel, in float64, block by block."""
-    sums = torch.zeros(4, flux.shape[1], dtype=torch.float64)
+    """Count, sum and sum of squares a pixel, in float64, block by block."""
+    sums = torch.zeros(3, flux.shape[1], dtype=torch.float64)
     for start in range(0, len(flux), BLOCK_ROWS):
-        block, weight, good = _good(flux, ivar, mask, slice(start, start + BLOCK_ROWS))
+        block, good = _good(flux, ivar, mask, slice(start, start + BLOCK_ROWS))
         block = block.clamp(*limits).masked_fill(~good, 0)
-        noise = torch.where(good, 1 / weight.masked_fill(~good, 1), 0)
-        sums += torch.stack([good.sum(0), block.sum(0), (block**2).sum(0), noise.sum(0)])
+        sums += torch.stack([good.sum(0), block.sum(0), (block**2).sum(0)])
     if not bool(sums.isfinite().all()):
         raise ValueError("good pixels of the training spectra hold NaN or Inf; mask them, or use prepared spectra")
     return sums
 
 
 def _good(flux, ivar, mask, rows):
-    weight = as_tensor(ivar[rows])
-    good = ~as_tensor(mask[rows], torch.bool) & (weight > 0)
-    return as_tensor(flux[rows]).masked_fill(~good, 0).to(torch.float64), weight.to(torch.float64), good
+    good = ~as_tensor(mask[rows], torch.bool) & (as_tensor(ivar[rows]) > 0)
+    return as_tensor(flux[rows]).masked_fill(~good, 0).to(torch.float64), good
 
 
 def _limits(flux, ivar, mask):
     """Lowest and highest value (P,) that is no fault, from the median and the median deviation of some rows."""
-    block, _, good = _good(flux, ivar, mask, slice(0, SAMPLE_ROWS))
+    block, good = _good(flux, ivar, mask, slice(0, SAMPLE_ROWS))
     block = block.masked_fill(~good, torch.nan)
     middle = block.nanmedian(dim=0).values
     reach = WILD * (block - middle).abs().nanmedian(dim=0).values
