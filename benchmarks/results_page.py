@@ -34,9 +34,9 @@ defaults of the package. One command makes the page, and every row is stored as 
 
    No weight was fitted to the test stars of the mock survey, but choices were made in sight of them: the default
    encoder's reduction to factors was preferred over pixels, the dropout of the raw-flux baseline was set, and the
-   section with the true continuum was added, after figures on these same 2,000 stars had been seen. Those figures are therefore
-   not blind, and may be optimistic by what such choices gain. The next survey to quote must be drawn with another seed.
-   The settings of the training were chosen on another draw, and nothing was chosen on the real spectra.
+   section with the true continuum was added, after figures on these same 2,000 stars had been seen. Those figures
+   are therefore not blind, and may be optimistic by what such choices gain. The next survey to quote must be drawn
+   with another seed. The settings of the training were chosen on another draw, and nothing on the real spectra.
 
 *Contrast* trains on pairs of spectra alone; *with labels* adds the labels of the training stars to the loss.
 A figure with ± is the mean and half the range over seeds of the training (and of the split, for the real spectra).
