@@ -62,15 +62,8 @@ def yardsticks(columns, options):
 
 
 def measure(case, contenders, columns, options):
-    """Time contenders and yardsticks in turns; return operations a second and bytes a second."""
     sticks = yardsticks(columns, options)
-    for call, _ in sticks.values():
-        call()
-    calls = contenders | {name: call for name, (call, _) in sticks.items()}
-    case.times = ops_peers.interleaved(calls, options.repeats, ops_peers.wall_clock)
-    rates = {name: amount / statistics.median(case.times[name]) for name, (_, amount) in sticks.items()}
-    bandwidth = rates.pop("copy")
-    return max(rates.values()), bandwidth
+    return ops_peers.measure(case, contenders, sticks, options.repeats, ops_peers.wall_clock)
 
 
 def floors(case, rate, bandwidth, operations, size, goal=None):
