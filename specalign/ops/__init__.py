@@ -1,17 +1,26 @@
 """Batched similarity on torch tensors; knows nothing of spectra and imports with torch alone.
 
 Every function checks shapes, types and devices, and raises `TypeError` or `ValueError` with what was expected and
-what came.  Half-precision inputs are accumulated in float32.
+what came.  Half-precision inputs are accumulated in float32.  All of them are ops of `torch.library`: autograd,
+`torch.compile` and fake tensors know them, and none stores more than tiles of the matrix of similarities (but
+`masked_similarity`, whose result is that matrix).
+
+``backend`` says what computes: "triton" (kernels on a CUDA device), "tiled" (plain torch in tiles, on any device),
+"reference" (the formula, written out), or "auto" (Triton where it can, else tiles).  One that is named and cannot
+compute is a `ValueError`.
 """
+
+import warnings
 
 import torch
 
-from specalign.ops import reference
+from specalign.ops import checks, library, reference
+from specalign.ops.backends import BACKENDS, check_backend
 
-__all__ = ["info_nce", "masked_similarity", "match_rank", "topk_similarity"]
+__all__ = ["BACKENDS", "info_nce", "masked_similarity", "match_rank", "sigmoid_loss", "topk_similarity"]
 
 
-def info_nce(x, y, logit_scale, groups_x=None, groups_y=None):
+def info_nce(x, y, logit_scale, groups_x=None, groups_y=None, *, backend="auto"):
     r"""Symmetric InfoNCE, in which rows of one group are all positives and never negatives of each other.
 
     With :math:`s_{ij} = \mathrm{logit\_scale}\; x_i \cdot y_j`, one direction is the mean over the rows i that have
@@ -32,11 +41,13 @@ def info_nce(x, y, logit_scale, groups_x=None, groups_y=None):
     groups_x : integer `~torch.Tensor` (N,), optional
         Equal for rows of one object.  Both groups or none.
     groups_y : integer `~torch.Tensor` (M,), optional
+    backend : {"auto", "reference", "tiled", "triton"}
+        What computes; see `specalign.ops`.
 
     Returns
     -------
     `~torch.Tensor`
-        0-d; 0 where no row has a positive.
+        0-d; 0 where no row has a positive.  Its gradient goes to x, y and logit_scale.
 
     Raises
     ------
@@ -53,27 +64,84 @@ def info_nce(x, y, logit_scale, groups_x=None, groups_y=None):
     >>> float(info_nce(torch.eye(2), torch.eye(2), 1.0, groups, groups))
     0.0
     """
-    _check_rows(x=x, y=y)
-    _check_scale(logit_scale)
-    groups_x, groups_y = _check_groups(x, y, groups_x, groups_y)
-    return reference.info_nce(x, y, logit_scale, groups_x, groups_y)
+    check_backend(backend)
+    checks.check_rows(x=x, y=y)
+    checks.check_scalar("logit_scale", logit_scale)
+    checks.check_groups(x, y, groups_x, groups_y)
+    arguments = x, y, _scalar(logit_scale, x), *_long(groups_x, groups_y)
+    if backend == "reference":
+        return reference.info_nce(*arguments)
+    return library.info_nce(*arguments, backend)[0]
 
 
-def topk_similarity(queries, gallery, k):
+def sigmoid_loss(x, y, logit_scale, logit_bias, groups_x=None, groups_y=None, *, backend="auto"):
+    r"""Sigmoid loss over all pairs of rows, each judged alone (Zhai et al. 2023, arXiv 2303.15343).
+
+    With :math:`s_{ij} = \mathrm{logit\_scale}\; x_i \cdot y_j + \mathrm{logit\_bias}`,
+
+    .. math:: \frac{1}{N} \sum_{ij} \log\big(1 + e^{-z_{ij} s_{ij}}\big)
+
+    and z = 1 for pairs of one group, -1 for all others, and N the rows of ``x``.
+
+    Parameters
+    ----------
+    x : `~torch.Tensor` (N, D)
+        Rows as they are: normalise them where a cosine is meant.
+    y : `~torch.Tensor` (M, D)
+    logit_scale, logit_bias : float or 0-d `~torch.Tensor`
+        The multiplier of the products, and what is added to them; the paper starts at 10 and -10.
+    groups_x : integer `~torch.Tensor` (N,), optional
+        Equal for rows of one object.  Both groups or none; without them, row i of x and row i of y are the pair.
+    groups_y : integer `~torch.Tensor` (M,), optional
+    backend : {"auto", "reference", "tiled", "triton"}
+        What computes; see `specalign.ops`.
+
+    Returns
+    -------
+    `~torch.Tensor`
+        0-d; 0 without rows.  Its gradient goes to x, y, logit_scale and logit_bias.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arguments that do not fit each other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.ops import sigmoid_loss
+    >>> round(float(sigmoid_loss(torch.eye(2), torch.eye(2), 1.0, 0.0)), 4)
+    1.0064
+    """
+    check_backend(backend)
+    checks.check_rows(x=x, y=y)
+    checks.check_scalar("logit_scale", logit_scale)
+    checks.check_scalar("logit_bias", logit_bias)
+    checks.check_groups(x, y, groups_x, groups_y)
+    arguments = x, y, _scalar(logit_scale, x), _scalar(logit_bias, x), *_long(groups_x, groups_y)
+    if backend == "reference":
+        return reference.sigmoid_loss(*arguments)
+    return library.sigmoid_loss(*arguments, backend)
+
+
+def topk_similarity(queries, gallery, k, *, backend="auto"):
     """The k rows of the gallery with the largest cosine to each query, exactly; ties go to the lowest index.
 
     Parameters
     ----------
-    queries : `~torch.Tensor` (Q, D)
+    queries : `~torch.Tensor` or `~numpy.ndarray` (Q, D)
         Of any length; a row of zeros has similarity 0 to everything.
-    gallery : `~torch.Tensor` (M, D)
+    gallery : `~torch.Tensor` or `~numpy.ndarray` (M, D)
+        Read once, block after block: a memory map may be larger than memory.
     k : int
         From 1 to M.
+    backend : {"auto", "reference", "tiled", "triton"}
+        What computes; see `specalign.ops`.
 
     Returns
     -------
     values : `~torch.Tensor` (Q, k)
-        Cosines, largest first.
+        Cosines, largest first; their gradient goes to queries and gallery.
     indices : int64 `~torch.Tensor` (Q, k)
 
     Raises
@@ -89,15 +157,14 @@ def topk_similarity(queries, gallery, k):
     >>> topk_similarity(torch.tensor([[1.0, 0.0]]), gallery, k=2).indices
     tensor([[1, 2]])
     """
-    _check_rows(queries=queries, gallery=gallery)
-    _check_finite(queries=queries, gallery=gallery)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= len(gallery):
-        raise ValueError(f"k: expected an integer from 1 to the {len(gallery)} rows of the gallery, got {k!r}")
-    values, indices = reference.topk_similarity(queries, gallery, k)
-    return torch.return_types.topk((values, indices))
+    check_backend(backend)
+    queries, gallery = _tensor(queries), _tensor(gallery)
+    checks.check_rows(queries=queries, gallery=gallery)
+    checks.check_k(k, gallery)
+    return torch.return_types.topk(library.topk_similarity(queries, gallery, k, backend))
 
 
-def match_rank(queries, gallery, match):
+def match_rank(queries, gallery, match, *, backend="auto"):
     """Rank of one gallery row a query by cosine: 1 is the most similar; ties count in the order of the gallery.
 
     The rank is 1 + the number of more similar rows + that of equally similar rows with a lower index, so that it
@@ -105,10 +172,12 @@ def match_rank(queries, gallery, match):
 
     Parameters
     ----------
-    queries : `~torch.Tensor` (Q, D)
-    gallery : `~torch.Tensor` (M, D)
-    match : int64 `~torch.Tensor` (Q,)
+    queries : `~torch.Tensor` or `~numpy.ndarray` (Q, D)
+    gallery : `~torch.Tensor` or `~numpy.ndarray` (M, D)
+    match : integer `~torch.Tensor` or `~numpy.ndarray` (Q,)
         Row of the gallery that is wanted; -1 = none.
+    backend : {"auto", "reference", "tiled", "triton"}
+        What computes; see `specalign.ops`.
 
     Returns
     -------
@@ -128,13 +197,14 @@ def match_rank(queries, gallery, match):
     >>> match_rank(torch.tensor([[1.0, 0.1], [1.0, 0.1]]), gallery, torch.tensor([1, -1]))
     tensor([2, 0])
     """
-    _check_rows(queries=queries, gallery=gallery)
-    _check_finite(queries=queries, gallery=gallery)
-    _check_match(queries, gallery, match)
-    return reference.match_rank(queries, gallery, match)
+    check_backend(backend)
+    queries, gallery, match = _tensor(queries), _tensor(gallery), _tensor(match)
+    checks.check_rows(queries=queries, gallery=gallery)
+    checks.check_integers("match", match, queries)
+    return library.match_rank(queries, gallery, match, backend)
 
 
-def masked_similarity(flux_x, weight_x, flux_y, weight_y):
+def masked_similarity(flux_x, weight_x, flux_y, weight_y, *, backend="auto"):
     r"""Weighted cosine of every row of x with every row of y, over the pixels that both have.
 
     .. math:: \frac{\sum w w' f f'}{\sqrt{\sum w w' f^2 \; \sum w w' f'^2}}
@@ -146,6 +216,8 @@ def masked_similarity(flux_x, weight_x, flux_y, weight_y):
     flux_x, weight_x : `~torch.Tensor` (N, P)
         Weights are not negative; 0 = no information.
     flux_y, weight_y : `~torch.Tensor` (M, P)
+    backend : {"auto", "reference", "tiled", "triton"}
+        What computes; see `specalign.ops`.
 
     Returns
     -------
@@ -164,83 +236,26 @@ def masked_similarity(flux_x, weight_x, flux_y, weight_y):
     >>> masked_similarity(flux, weight, 2 * flux, torch.ones(1, 3)).round(decimals=4)
     tensor([[1.]])
     """
-    _check_rows(flux_x=flux_x, flux_y=flux_y)
-    _check_weights(flux_x, weight_x, "x")
-    _check_weights(flux_y, weight_y, "y")
-    return reference.masked_similarity(flux_x, weight_x, flux_y, weight_y)
+    check_backend(backend)
+    checks.check_rows(flux_x=flux_x, flux_y=flux_y)
+    checks.check_weight_rows("x", flux_x, weight_x)
+    checks.check_weight_rows("y", flux_y, weight_y)
+    return library.masked_similarity(flux_x, weight_x, flux_y, weight_y, backend)
 
 
-def _check_rows(**pair):
-    for name, value in pair.items():
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-            kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-            raise TypeError(f"{name}: expected a floating-point torch.Tensor, got {kind}")
-        if value.ndim != 2:
-            raise ValueError(f"{name}: expected two dimensions (rows, columns), got shape {tuple(value.shape)}")
-    (a, x), (b, y) = pair.items()
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"expected as many columns in {a} as in {b}, got {x.shape[1]} and {y.shape[1]}")
-    if x.dtype != y.dtype or x.device != y.device:
-        raise ValueError(f"expected {a} and {b} alike, got {x.dtype} on {x.device} and {y.dtype} on {y.device}")
+def _scalar(value, rows):
+    dtype = reference.accumulation_dtype(rows.dtype)
+    return torch.as_tensor(value, dtype=dtype, device=rows.device)
 
 
-def _check_finite(**pair):
-    for name, value in pair.items():
-        bad = ~torch.isfinite(value).all(dim=1)
-        if bad.any():
-            raise ValueError(
-                f"{name}: expected finite values, got {int(bad.sum())} rows with NaN or Inf, "
-                f"the first is row {int(bad.int().argmax())}"
-            )
+def _long(*groups):
+    return (None if value is None else value.long() for value in groups)
 
 
-def _check_scale(logit_scale):
-    if isinstance(logit_scale, torch.Tensor) and logit_scale.ndim != 0:
-        raise ValueError(f"logit_scale: expected a float or a 0-d tensor, got shape {tuple(logit_scale.shape)}")
-    if not isinstance(logit_scale, (int, float, torch.Tensor)):
-        raise TypeError(f"logit_scale: expected a float or a 0-d tensor, got {type(logit_scale).__name__}")
-
-
-def _check_groups(x, y, groups_x, groups_y):
-    if (groups_x is None) != (groups_y is None):
-        raise ValueError("expected both groups_x and groups_y, or neither")
-    if groups_x is None:
-        if len(x) != len(y):
-            raise ValueError(f"without groups, expected as many rows in x as in y, got {len(x)} and {len(y)}")
-        groups_x = groups_y = torch.arange(len(x), device=x.device)
-    _check_integers(groups_x, len(x), x.device, "groups_x")
-    _check_integers(groups_y, len(y), y.device, "groups_y")
-    return groups_x, groups_y
-
-
-def _check_integers(value, length, device, name):
-    integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-    if not isinstance(value, torch.Tensor) or value.dtype not in integers:
-        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-        raise TypeError(f"{name}: expected a torch.Tensor of integers, got {kind}")
-    if value.shape != (length,) or value.device != device:
-        raise ValueError(f"{name}: expected shape ({length},) on {device}, got {tuple(value.shape)} on {value.device}")
-
-
-def _check_match(queries, gallery, match):
-    _check_integers(match, len(queries), queries.device, "match")
-    bad = (match < -1) | (match >= len(gallery))
-    if bad.any():
-        row = int(bad.int().argmax())
-        raise ValueError(
-            f"match: expected -1 or a row of the gallery below {len(gallery)}, got {int(match[row])} in row {row}"
-        )
-
-
-def _check_weights(flux, weight, name):
-    if not isinstance(weight, torch.Tensor) or weight.dtype != flux.dtype or weight.device != flux.device:
-        kind = f"{weight.dtype} on {weight.device}" if isinstance(weight, torch.Tensor) else type(weight).__name__
-        raise TypeError(f"weight_{name}: expected a torch.Tensor of {flux.dtype} on {flux.device}, got {kind}")
-    if weight.shape != flux.shape:
-        raise ValueError(f"weight_{name}: expected shape {tuple(flux.shape)}, got {tuple(weight.shape)}")
-    if not bool(((weight >= 0) & torch.isfinite(weight)).all()):
-        raise ValueError(f"weight_{name}: expected finite weights that are not negative")
-    bad = ((weight > 0) & ~torch.isfinite(flux)).any(dim=1)
-    if bad.any():
-        row = int(bad.int().argmax())
-        raise ValueError(f"flux_{name}: expected finite values where the weight is not 0; row {row} has others")
+def _tensor(values):
+    """A tensor over the memory of an array, or what came; nothing is written to it, so that it may be read-only."""
+    if isinstance(values, torch.Tensor) or not hasattr(values, "__array_interface__"):
+        return values
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writ", category=UserWarning)
+        return torch.from_numpy(values)

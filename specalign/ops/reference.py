@@ -3,6 +3,9 @@
 import torch
 from torch.nn import functional
 
+from specalign.ops.checks import check_finite
+
+SAFE_LENGTH = 1e-15  # squares of smaller numbers, and of the inverse of it, come near the ends of float32
 BLOCK_BYTES = 64 * 2**20  # of one block of similarities, so that memory stays bounded for any number of queries
 
 
@@ -11,11 +14,11 @@ def accumulation_dtype(dtype):
     return torch.promote_types(dtype, torch.float32)
 
 
-def info_nce(x, y, logit_scale, groups_x, groups_y):
+def info_nce(x, y, logit_scale, groups_x=None, groups_y=None):
     """Mean of both directions; groups are integers that are equal for rows of one object."""
     dtype = accumulation_dtype(x.dtype)
     logits = logit_scale * (x.to(dtype) @ y.to(dtype).T)
-    positive = groups_x[:, None] == groups_y[None, :]
+    positive = _positive(x, y, groups_x, groups_y)
     return (_one_direction(logits, positive) + _one_direction(logits.T, positive.T)) / 2
 
 
@@ -28,14 +31,39 @@ def _one_direction(logits, positive):
     return rows.sum() / (count > 0).sum().clamp(min=1)
 
 
+def sigmoid_loss(x, y, logit_scale, logit_bias, groups_x=None, groups_y=None):
+    """Mean over the rows of x of the loss of all their pairs."""
+    dtype = accumulation_dtype(x.dtype)
+    logits = logit_scale * (x.to(dtype) @ y.to(dtype).T) + logit_bias
+    signed = torch.where(_positive(x, y, groups_x, groups_y), logits, -logits)
+    return -functional.logsigmoid(signed).sum() / max(1, x.shape[0])
+
+
+def _positive(x, y, groups_x, groups_y):
+    if groups_x is None:
+        return torch.eye(x.shape[0], dtype=torch.bool, device=x.device)
+    return groups_x[:, None] == groups_y[None, :]
+
+
 def unit_rows(x):
     """Rows of unit length; a row of zeros stays zero, so that its similarity to everything is 0."""
     x = x.to(accumulation_dtype(x.dtype))
     length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    if bool(((length < SAFE_LENGTH) | (length > 1 / SAFE_LENGTH)).any()):
+        x = torch.ldexp(x, -_exponent(x))
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / torch.where(length > 0, length, torch.ones_like(length))
 
 
+def _exponent(x):
+    """Of the largest element of each row (N, 1): a power of two changes no digit, and the squares stay in range."""
+    if x.shape[1] == 0:
+        return x.new_zeros(len(x), 1)
+    return torch.frexp(x.detach().abs().amax(dim=1, keepdim=True)).exponent
+
+
 def _similarity_blocks(queries, gallery):
+    check_finite("gallery", gallery)
     queries, gallery = unit_rows(queries), unit_rows(gallery)
     step = max(1, BLOCK_BYTES // max(1, gallery.shape[0] * gallery.element_size()))
     for start in range(0, queries.shape[0], step):
@@ -43,7 +71,7 @@ def _similarity_blocks(queries, gallery):
         yield rows, queries[rows] @ gallery.T
 
 
-def topk_similarity(queries, gallery, k):
+def topk(queries, gallery, k):
     """Cosines and indices (Q, k), best first; a stable sort leaves ties in the order of the gallery."""
     values = torch.empty((queries.shape[0], k), dtype=accumulation_dtype(queries.dtype), device=queries.device)
     indices = torch.empty((queries.shape[0], k), dtype=torch.int64, device=queries.device)
@@ -69,9 +97,8 @@ def match_rank(queries, gallery, match):
 
 def masked_similarity(flux_x, weight_x, flux_y, weight_y):
     """Weighted cosine (N, M) over the pixels that both rows have."""
-    dtype = accumulation_dtype(flux_x.dtype)
-    x, w = _weighted(flux_x.to(dtype), weight_x.to(dtype))
-    y, v = _weighted(flux_y.to(dtype), weight_y.to(dtype))
+    x, w, *_ = weighted_rows(flux_x, weight_x)
+    y, v, *_ = weighted_rows(flux_y, weight_y)
     product = (w * x) @ (v * y).T
     power_x, power_y = (w * x**2) @ v.T, w @ (v * y**2).T
     overlap = (power_x > 0) & (power_y > 0)
@@ -81,14 +108,19 @@ def masked_similarity(flux_x, weight_x, flux_y, weight_y):
     return torch.where(overlap, product / length, torch.zeros_like(product))
 
 
-def _weighted(flux, weight):
-    """Flux without what hides under weight 0; the cosine does not depend on the scale of a row's weights or flux."""
-    flux = torch.where(weight > 0, flux, torch.zeros_like(flux))
-    return _by_largest(flux), _by_largest(weight)
+def weighted_rows(flux, weight):
+    """Flux without what hides under weight 0, weight, and the scales by which both were divided (N, 1).
+
+    The cosine does not depend on the scale of a row, and float32 is too short for squares of any flux in any unit.
+    """
+    dtype = accumulation_dtype(flux.dtype)
+    flux, weight = torch.where(weight > 0, flux, 0).to(dtype), weight.to(dtype)
+    scales = _largest(flux), _largest(weight)
+    return flux / scales[0], weight / scales[1], *scales
 
 
-def _by_largest(rows):
+def _largest(rows):
     if rows.shape[1] == 0:
-        return rows
+        return rows.new_ones(len(rows), 1)
     largest = rows.detach().abs().amax(dim=1, keepdim=True)
-    return rows / torch.where(largest > 0, largest, torch.ones_like(largest))
+    return torch.where(largest > 0, largest, 1)

@@ -257,7 +257,7 @@ ONE, LONG = torch.ones(2, 3), torch.arange(2)
         (lambda: ops.info_nce(ONE, ONE, "1"), TypeError, "logit_scale: expected a float"),
         (lambda: ops.topk_similarity(ONE, ONE, 3), ValueError, "from 1 to the 2 rows of the gallery, got 3"),
         (lambda: ops.topk_similarity(ONE, ONE, True), ValueError, "k: expected an integer"),
-        (lambda: ops.topk_similarity(ONE / 0, ONE, 1), ValueError, "queries: expected finite.*2 rows.*row 0"),
+        (lambda: ops.topk_similarity(ONE / 0, ONE, 1), ValueError, "queries: expected finite.*row 0"),
         (lambda: ops.match_rank(ONE, ONE / 0, LONG), ValueError, "gallery: expected finite values"),
         (lambda: ops.match_rank(ONE, ONE, LONG + 1), ValueError, "below 2, got 2 in row 1"),
         (lambda: ops.match_rank(ONE, ONE, LONG - 2), ValueError, "got -2 in row 0"),
