@@ -20,6 +20,11 @@ CANDIDATES = {
 }
 
 
+def operand(rows):
+    """Rows in the type in which the products are made: their own, and accumulated in float32."""
+    return rows
+
+
 def negatives(x, y, scale, groups_x, groups_y):
     """Logsumexp of s over the pairs of different groups, for every row and every column."""
     acc = products.accumulation_dtype(x.dtype)
