@@ -9,7 +9,7 @@ from specalign.ops._triton import products
 from specalign.ops._triton.products import TILES_IN_A_ROW, Blocks, place_of_tile
 
 CANDIDATES = {
-    torch.float32: (Blocks(64, 64, 16, 4, 3), Blocks(64, 64, 32, 8, 2), Blocks(128, 64, 16, 8, 3)),
+    torch.float32: (Blocks(64, 64, 16, 8, 3), Blocks(64, 32, 16, 4, 3), Blocks(32, 64, 16, 4, 3)),
     torch.float64: (Blocks(32, 32, 16, 4, 2),),
 }
 COPIED_BYTES = 2**28  # of the scaled rows of either side

@@ -52,7 +52,7 @@ def _positive_sums(paired, scale, row_lse, col_lse):
 
 def _similarity_of_pairs(x, y, i, j):
     x, y = (rows.to(accumulation_dtype(rows.dtype)) for rows in (x, y))
-    if len(i) <= 4 * (len(x) + len(y)):
+    if len(i) * 64 <= len(x) * len(y):  # few among many: not worth a product
         return (x[i] * y[j]).sum(dim=1)
     return (x @ y.T)[i, j]
 
@@ -104,9 +104,9 @@ def sigmoid_backward(grad, x, y, scale, bias, groups_x, groups_y, tiles, shape, 
     by_bias = torch.zeros((), dtype=torch.float64, device=x.device)
 
     def weights(operands, rows, columns, groups):
-        tile = tiles.sigmoid_weights(*operands, scale, bias, *groups, gain)
-        by_bias.add_(tile.sum(dtype=accumulation_dtype(tile.dtype)))
-        return tile
+        found = tiles.sigmoid_weights(*operands, scale, bias, *groups, gain)
+        by_bias.add_(found[0].sum(dtype=accumulation_dtype(x.dtype)))
+        return found
 
     grad = grad / max(1, len(x))
     return *_gradients(grad, paired, scale, tiles, weights, gain, needs), (by_bias * grad / gain).to(grad.dtype)
@@ -122,18 +122,18 @@ def _gain(dtype, largest):
 def _gradients(grad, paired, scale, tiles, weights, gain, needs):
     """Gradients to x, y and scale: sums over the tiles of G @ y and G.T @ x, with G / gain the gradient by s."""
     dtype = accumulation_dtype(paired.x.dtype)
-    needs = needs if any(needs) else (True, False)  # the gradient by the scale follows from either
+    by_scale = torch.zeros((), dtype=torch.float64, device=paired.x.device)
     sums = [
         rows.new_zeros(rows.shape if need else 0, dtype=dtype) for rows, need in zip(paired.rows, needs, strict=True)
     ]
     for rows, columns, some in paired:
         operands = tiles.operand(paired.x[rows]), tiles.operand(paired.y[columns])
-        tile = weights(operands, rows, columns, paired.groups(rows, columns, some))
+        tile, of_scale = weights(operands, rows, columns, paired.groups(rows, columns, some))
+        by_scale += of_scale
         if needs[0]:
             _add_product(sums[0][rows], tile, operands[1])
         if needs[1]:
             _add_product(sums[1][columns], tile.T, operands[0])
-    by_scale = _dot(paired.x, sums[0]) if needs[0] else _dot(paired.y, sums[1])
     parts = [part.mul_(scale * grad / gain).to(paired.x.dtype) for part in sums]
     parts = [
         restore(part, order if need else None) for part, order, need in zip(parts, paired.orders, needs, strict=True)
@@ -149,10 +149,3 @@ def _add_product(total, a, b):
         total.add_(torch.mm(a, b, out_dtype=total.dtype))
     else:
         total.addmm_(a.to(total.dtype), b.to(total.dtype))
-
-
-def _dot(a, b):
-    """Sum of the products of all elements, in blocks and in float64."""
-    step = max(1, 2**20 // max(1, a.shape[1]))
-    parts = [(a[i : i + step] * b[i : i + step]).sum(dtype=torch.float64) for i in range(0, len(a), step)]
-    return torch.stack(parts).sum() if parts else a.new_zeros((), dtype=torch.float64)

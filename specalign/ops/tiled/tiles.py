@@ -12,6 +12,7 @@ __all__ = ["TorchTiles"]
 # nothing beside what they keep.
 LEAST_SUM = 1e-25
 LARGEST_SPREAD = 60.0
+SOFTPLUS_IS_LINEAR = 40.0  # beyond which log(1 + e^s) is s to the last digit of float64
 
 
 class TorchTiles:
@@ -26,7 +27,7 @@ class TorchTiles:
 
     def negatives(self, x, y, scale, groups_x, groups_y):
         """Logarithm of the sum of e^s over the negatives of each row (B,) and of each column (C,)."""
-        s = self._similarity(x, y, scale)
+        s = self._product(x, y).mul_(scale)
         if groups_x is not None:
             s[positive_pairs(groups_x, groups_y)] = -torch.inf
         top = s.amax()
@@ -41,64 +42,54 @@ class TorchTiles:
     def weights(
         self, x, y, scale, groups_x, groups_y, row_lse, row_weight, row_share, col_lse, col_weight, col_share, gain
     ):
-        """Gradient of the loss by the elements of s, times ``gain`` (B, C)."""
-        s = self._similarity(x, y, scale)
-        positive = None if groups_x is None else positive_pairs(groups_x, groups_y)
-        if positive is not None:
-            i, j = positive
-            s_positive = s[i, j].double()
-            pull = row_share[i] * torch.sigmoid(row_lse[i] - s_positive)
-            pull += col_share[j] * torch.sigmoid(col_lse[j] - s_positive)
-        result = self._negative_weights(s, row_lse, row_weight * gain, col_lse, col_weight * gain)
-        if positive is not None:
-            result[positive] = (-gain * pull).to(s.dtype)
-        return result
+        """Gradient of the loss by the elements of s (B, C) and by the scale (0-d), both times ``gain``."""
+        product = self._product(x, y)
+        s = torch.mul(product, scale, out=self._buffer("e", product))
+        if groups_x is not None:
+            i, j = positive_pairs(groups_x, groups_y)
+            positive = s[i, j].double()
+            pull = row_share[i] * torch.sigmoid(row_lse[i] - positive)
+            pull += col_share[j] * torch.sigmoid(col_lse[j] - positive)
+        self._negative_weights(s, row_lse, row_weight * gain, col_lse, col_weight * gain)
+        if groups_x is not None:
+            s[i, j] = (-gain * pull).to(s.dtype)
+        return s, product.mul_(s).sum()
 
     def sigmoid_sum(self, x, y, scale, bias, groups_x, groups_y):
         """Sum of softplus(-z s) over a tile, z = 1 for positives and -1 for negatives; s with its bias."""
-        s = self._signed(x, y, scale, bias, groups_x, groups_y)[0]
-        return functional.softplus(s).sum(dtype=torch.float64)
+        s = self._product(x, y).mul_(scale).add_(bias)
+        _turn_positives(s, groups_x, groups_y)
+        return functional.softplus(s, threshold=SOFTPLUS_IS_LINEAR).sum().double()
 
     def sigmoid_weights(self, x, y, scale, bias, groups_x, groups_y, gain):
-        """Gradient of `sigmoid_sum` by the elements of s, times ``gain`` (B, C)."""
-        s, positive = self._signed(x, y, scale, bias, groups_x, groups_y)
+        """Gradient of `sigmoid_sum` by the elements of s (B, C) and by the scale (0-d), both times ``gain``."""
+        product = self._product(x, y)
+        s = torch.mul(product, scale, out=self._buffer("e", product)).add_(bias)
+        _turn_positives(s, groups_x, groups_y)
         s.sigmoid_().mul_(gain)
-        if positive is not None:
-            s[positive] = -s[positive]
-        return s
+        _turn_positives(s, groups_x, groups_y)
+        return s, product.mul_(s).sum()
 
-    def _signed(self, x, y, scale, bias, groups_x, groups_y):
-        s = self._similarity(x, y, scale).add_(bias)
-        positive = None if groups_x is None else positive_pairs(groups_x, groups_y)
-        if positive is not None:
-            s[positive] = -s[positive]
-        return s, positive
-
-    def _similarity(self, x, y, scale):
-        out = self._buffer("s", x.new_empty(0), (len(x), len(y)))
-        return torch.mm(x * scale, y.T, out=out)
+    def _product(self, x, y):
+        return torch.mm(x, y.T, out=self._buffer("product", x.new_empty(0), (len(x), len(y))))
 
     def _negative_weights(self, s, row_lse, row_weight, col_lse, col_weight):
         used = torch.cat([row_lse[row_weight > 0], col_lse[col_weight > 0]])
-        if not used.numel():
-            return s.mul_(0)
-        low, high = torch.aminmax(used)
+        low, high = torch.aminmax(used) if used.numel() else (row_lse.new_zeros(()), row_lse.new_zeros(()))
         if bool(high - low <= LARGEST_SPREAD):
-            return self._with_one_exponential(s, low, row_lse, row_weight, col_lse, col_weight)
-        return self._with_two_exponentials(s, row_lse, row_weight, col_lse, col_weight)
+            self._with_one_exponential(s, low.to(s.dtype), row_lse, row_weight, col_lse, col_weight)
+        else:
+            self._with_two_exponentials(s, row_lse, row_weight, col_lse, col_weight)
 
     def _with_one_exponential(self, s, low, row_lse, row_weight, col_lse, col_weight):
-        low = low.to(s.dtype)
         a = _scaled(row_weight, low - row_lse).to(s.dtype)
         b = _scaled(col_weight, low - col_lse).to(s.dtype)
-        both = torch.add(a[:, None], b[None, :], out=self._buffer("e", s))
-        return s.sub_(low).exp_().mul_(both)
+        s.sub_(low).exp_().mul_(torch.add(a[:, None], b[None, :], out=self._buffer("factor", s)))
 
     def _with_two_exponentials(self, s, row_lse, row_weight, col_lse, col_weight):
-        by_row = torch.sub(s, _finite(row_lse, s.dtype)[:, None], out=self._buffer("e", s)).exp_()
+        by_row = torch.sub(s, _finite(row_lse, s.dtype)[:, None], out=self._buffer("factor", s)).exp_()
         by_row.mul_(row_weight.to(s.dtype)[:, None])
-        by_column = s.sub_(_finite(col_lse, s.dtype)[None, :]).exp_().mul_(col_weight.to(s.dtype)[None, :])
-        return by_column.add_(by_row)
+        s.sub_(_finite(col_lse, s.dtype)[None, :]).exp_().mul_(col_weight.to(s.dtype)[None, :]).add_(by_row)
 
     def _logsumexp(self, s, dim):
         top = s.amax(dim=dim, keepdim=True).clamp_(min=torch.finfo(s.dtype).min)
@@ -120,3 +111,9 @@ def _scaled(weight, exponent):
 def _finite(lse, dtype):
     """A row without negatives has -inf and weight 0: whatever is finite serves, and 0 * e^inf does not."""
     return torch.where(torch.isneginf(lse), torch.finfo(dtype).max, lse).to(dtype)
+
+
+def _turn_positives(s, groups_x, groups_y):
+    if groups_x is not None:
+        pairs = positive_pairs(groups_x, groups_y)
+        s[pairs] = -s[pairs]
