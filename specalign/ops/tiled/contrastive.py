@@ -124,7 +124,8 @@ def _gradients(grad, paired, scale, tiles, weights, gain, needs):
     dtype = accumulation_dtype(paired.x.dtype)
     by_scale = torch.zeros((), dtype=torch.float64, device=paired.x.device)
     sums = [
-        rows.new_zeros(rows.shape if need else 0, dtype=dtype) for rows, need in zip(paired.rows, needs, strict=True)
+        rows.new_zeros(rows.shape if need else (0, *rows.shape[1:]), dtype=dtype)
+        for rows, need in zip(paired.rows, needs, strict=True)
     ]
     for rows, columns, some in paired:
         operands = tiles.operand(paired.x[rows]), tiles.operand(paired.y[columns])

@@ -74,7 +74,8 @@ class TorchTiles:
         return torch.mm(x, y.T, out=self._buffer("product", x.new_empty(0), (len(x), len(y))))
 
     def _negative_weights(self, s, row_lse, row_weight, col_lse, col_weight):
-        used = torch.cat([row_lse[row_weight > 0], col_lse[col_weight > 0]])
+        used = torch.cat([row_lse, col_lse])
+        used = used[~torch.isneginf(used)]
         low, high = torch.aminmax(used) if used.numel() else (row_lse.new_zeros(()), row_lse.new_zeros(()))
         if bool(high - low <= LARGEST_SPREAD):
             self._with_one_exponential(s, low.to(s.dtype), row_lse, row_weight, col_lse, col_weight)
