@@ -32,7 +32,6 @@ QUERY_ROWS = 2**14  # of one pass over the gallery
 LISTED = 64  # groups a query and chunk
 KEPT = 512  # rows of these groups that may be among the best
 MAXIMA = 2**26  # group maxima that are stored at a time
-TOGETHER = 16 if products.INTERPRETED else 1  # queries of one program that compares single rows
 LAST = torch.iinfo(torch.int64).max
 
 
@@ -225,15 +224,13 @@ def _rescore(queries, chunk, found, needed, room):
     count = torch.zeros(len(x), dtype=torch.int32, device=x.device)
     operands = x, y, queries.lengths, chunk.lengths, found.contiguous(), *(value.contiguous() for value in needed)
     sizes = len(x), len(y), chunk.start, x.shape[1], *x.stride(), *y.stride(), found.shape[1], room
-    constants = {
-        "SCALED": chunk.lengths is not None,
-        "ACC": products.DTYPES[values.dtype],
-        "TOGETHER": TOGETHER,
-        "GROUP": chunk.group,
-        "BLOCK_K": max(16, min(128, triton.next_power_of_2(max(1, x.shape[1])))),
-    }
-    blocks = Blocks(1, chunk.group, constants["BLOCK_K"])
-    programs = triton.cdiv(len(x), TOGETHER) * found.shape[1]
+    width = max(16, min(128, triton.next_power_of_2(max(1, x.shape[1]))))
+    # one program of the interpreter takes as long whatever its size
+    together = max(1, min(64, 2**18 // (chunk.group * width))) if products.INTERPRETED else 1
+    constants = {"SCALED": chunk.lengths is not None, "ACC": products.DTYPES[values.dtype]}
+    constants |= {"TOGETHER": together, "GROUP": chunk.group, "BLOCK_K": width}
+    blocks = Blocks(together, chunk.group, width)
+    programs = triton.cdiv(len(x), together) * found.shape[1]
     products.run(_cosines, programs, x.device, blocks, *operands, count, values, places, *sizes, **constants)
     return values, places, count
 
