@@ -138,8 +138,8 @@ def product_tile(
             a = tl.load(x_at, mask=inside[None, :], other=0.0)
             b = tl.load(y_at, mask=inside[:, None], other=0.0)
         if UPCAST:
-            a = a.to(tl.float32)
-            b = b.to(tl.float32)
+            a = a.to(ACC)
+            b = b.to(ACC)
         total = tl.dot(a, b, total, input_precision="ieee", out_dtype=ACC)
         x_at += step * x_col
         y_at += step * y_col
