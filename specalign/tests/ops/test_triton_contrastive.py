@@ -98,7 +98,7 @@ def close(got, exact, tolerance):
 
 def check(x, y, scale, groups, bias=-0.7):
     """All four functions of a tile against the formulas."""
-    dtype, acc = x.dtype, products.accumulation_dtype(x.dtype)
+    acc = products.accumulation_dtype(x.dtype)
     exact, plain = Formula(x, y, scale, groups, bias), Formula(x, y, scale, groups, bias, acc)
     pair = (None, None) if groups is None else groups
     relative = 1e-12 if acc == torch.float64 else 1e-6
@@ -109,9 +109,9 @@ def check(x, y, scale, groups, bias=-0.7):
     assert close(cols, exact.cols, relative * largest)
     vectors = vectors_of(exact)
     got = contrastive.weights(x, y, scalar(scale, x), *pair, *vectors, 4.0)
-    check_matrix(got, dtype, 4 * exact.weights(*vectors), 4 * plain.weights(*vectors))
+    check_matrix(got, x, y, 4 * exact.weights(*vectors), 4 * plain.weights(*vectors))
     got = contrastive.sigmoid_weights(x, y, scalar(scale, x), scalar(bias, x), *pair, 0.5)
-    check_matrix(got, dtype, exact.sigmoid_weights() / 2, plain.sigmoid_weights() / 2)
+    check_matrix(got, x, y, exact.sigmoid_weights() / 2, plain.sigmoid_weights() / 2)
     total = contrastive.sigmoid_sum(x, y, scalar(scale, x), scalar(bias, x), *pair)
     assert total.dtype == torch.float64
     assert total.shape == ()
@@ -119,18 +119,28 @@ def check(x, y, scale, groups, bias=-0.7):
     assert float(total) == pytest.approx(float(exact.sigmoid_sum()), rel=relative * max(1.0, largest / 10), abs=1e-15)
 
 
-def check_matrix(got, dtype, exact, plain):
-    assert got.dtype == dtype
+def check_matrix(got, x, y, exact, plain):
+    """A tile of weights, and their sum with the products, which is the derivative by the scale."""
+    matrix, of_scale = got
+    acc = products.accumulation_dtype(x.dtype)
+    assert matrix.dtype == x.dtype
+    assert matrix.shape == exact.shape
+    assert of_scale.shape == ()
     if not exact.numel():
-        assert got.shape == exact.shape
+        assert not of_scale
         return
-    rounding = 8 * torch.finfo(products.accumulation_dtype(dtype)).eps
-    if products.accumulation_dtype(dtype) != dtype:
-        rounding += torch.finfo(dtype).eps
-    error = 2 * float((plain.double() - exact).abs().max()) + torch.finfo(dtype).tiny * torch.finfo(dtype).eps
-    if dtype == torch.float64:
+    rounding = 8 * torch.finfo(acc).eps
+    error = 2 * float((plain.double() - exact).abs().max())
+    if acc == torch.float64:
         error = 1e-12 * float(exact.abs().max())
-    assert close(got, exact, error + rounding * float(exact.abs().max()))
+    terms = (x.double() @ y.double().T) * exact
+    # an error of the weights, or of the products, in every term
+    allowed = error * float((x.double() @ y.double().T).abs().sum()) + rounding * float(terms.abs().sum())
+    assert float((of_scale - terms.sum()).abs()) <= allowed
+    if acc != x.dtype:
+        rounding += torch.finfo(x.dtype).eps
+        error += torch.finfo(x.dtype).tiny * torch.finfo(x.dtype).eps
+    assert close(matrix, exact, error + rounding * float(exact.abs().max()))
 
 
 # all sizes and widths in float32, some in types that differ from it in few lines
@@ -202,7 +212,9 @@ def test_rows_without_negatives_pull_nothing():
     zero, one = ([torch.full((n,), v, dtype=torch.float64, device=DEVICE) for n in (4, 6)] for v in (0.0, 1.0))
     for groups in [(integers(2, 4), integers(2, 6)), (None, None)]:
         vectors = empty[0], zero[0], one[0], empty[1], zero[1], one[1]
-        assert not contrastive.weights(x, y, scalar(1.0, x), *groups, *vectors, 1.0).any()
+        matrix, of_scale = contrastive.weights(x, y, scalar(1.0, x), *groups, *vectors, 1.0)
+        assert not matrix.any()
+        assert not of_scale
 
 
 def test_different_groups_are_as_no_groups():
@@ -230,9 +242,12 @@ def test_nan_stays_nan(dtype, grouped):
     bad = torch.zeros(20, 35, dtype=torch.bool, device=DEVICE)
     bad[3], bad[:, 30] = True, True
     vectors = vectors_of(Formula(normal(20, 5), normal(35, 5), 1.0))
-    assert torch.equal(contrastive.weights(x, y, scalar(1.0, x), *groups, *vectors, 1.0).isnan(), bad)
-    found = contrastive.sigmoid_weights(x, y, scalar(1.0, x), scalar(0.0, x), *groups, 1.0)
-    assert torch.equal(found.isnan(), bad)
+    for matrix, of_scale in (
+        contrastive.weights(x, y, scalar(1.0, x), *groups, *vectors, 1.0),
+        contrastive.sigmoid_weights(x, y, scalar(1.0, x), scalar(0.0, x), *groups, 1.0),
+    ):
+        assert torch.equal(matrix.isnan(), bad)
+        assert bool(of_scale.isnan())
     assert bool(contrastive.sigmoid_sum(x, y, scalar(1.0, x), scalar(0.0, x), *groups).isnan())
 
 
@@ -257,7 +272,8 @@ def test_gain_is_a_factor():
     groups = integers(4, 9), integers(4, 11)
     vectors = vectors_of(Formula(x, y, 1.0, groups))
     one, many = (contrastive.weights(x, y, scalar(1.0, x), *groups, *vectors, gain) for gain in (1.0, 2.0**20))
-    assert torch.equal(one * 2**20, many)
+    assert torch.equal(one[0] * 2**20, many[0])
+    assert torch.equal(one[1] * 2**20, many[1])
 
 
 def test_strides():
