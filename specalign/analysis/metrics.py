@@ -2,7 +2,6 @@
 
 import astropy.units as u
 import numpy as np
-import torch
 from astropy.table import QTable
 
 from specalign import ops
@@ -47,11 +46,10 @@ def retrieval(query_table, gallery_table, ks=(1, 5, 10)):
     """
     query_table.check_same_space(gallery_table)
     slots = match_slots(query_table.object_id, gallery_table.object_id)
-    queries, gallery = torch.tensor(query_table.vectors), torch.tensor(gallery_table.vectors)
     rank = np.zeros(len(query_table), dtype=np.int64)
     for match in slots.T:
         rows = np.flatnonzero(match >= 0)
-        found = ops.match_rank(queries[rows], gallery, torch.tensor(match[rows])).numpy()
+        found = ops.match_rank(query_table.vectors[rows], gallery_table.vectors, match[rows]).numpy()
         rank[rows] = np.where(rank[rows] == 0, found, np.minimum(rank[rows], found))
     return rank_summary(rank, len(gallery_table), (slots >= 0).sum(axis=1), ks)
 

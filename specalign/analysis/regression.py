@@ -5,7 +5,6 @@ arrays here; `specalign.analysis.labels` takes care of their units.
 """
 
 import numpy as np
-import torch
 
 from specalign import ops
 from specalign.exceptions import LabelError
@@ -55,12 +54,11 @@ class NearestNeighbours:
 
     def fit(self, inputs, labels, star):
         """Keep the rows."""
-        self.vectors, self.labels = torch.tensor(inputs), labels
+        self.vectors, self.labels = np.ascontiguousarray(inputs), labels
         return self
 
     def predict(self, inputs):
         """Values and errors (Q, L); a label that a neighbour lacks is taken from the next one that has it."""
-        queries = torch.tensor(inputs)
         values = np.full((len(inputs), self.labels.shape[1]), np.nan)
         errors = values.copy()
         present = np.isfinite(self.labels)
@@ -69,7 +67,7 @@ class NearestNeighbours:
             columns = np.flatnonzero(which.ravel() == number)
             rows = np.flatnonzero(rows)
             if rows.size:
-                found = self._neighbours(queries, rows)
+                found = self._neighbours(inputs, rows)
                 values[:, columns], errors[:, columns] = _weighted(*found, self.labels[:, columns])
         return values, errors
 

@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-import torch
 from astropy.table import QTable
 
 from specalign import ops
@@ -87,7 +86,7 @@ def _check(gallery, k, method):
 
 
 def _exact(queries, gallery, k):
-    values, rows = ops.topk_similarity(torch.tensor(queries), torch.tensor(gallery), k)
+    values, rows = ops.topk_similarity(queries, gallery, k)
     return values.numpy(), rows.numpy()
 
 

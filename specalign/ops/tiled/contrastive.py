@@ -9,6 +9,7 @@ import math
 import torch
 
 from specalign.ops.reference import accumulation_dtype
+from specalign.ops.tiled import products
 from specalign.ops.tiled.pairs import PairedTiles, positive_pairs, restore
 
 __all__ = ["info_nce_backward", "info_nce_forward", "sigmoid_backward", "sigmoid_forward"]
@@ -120,33 +121,26 @@ def _gain(dtype, largest):
 
 
 def _gradients(grad, paired, scale, tiles, weights, gain, needs):
-    """Gradients to x, y and scale: sums over the tiles of G @ y and G.T @ x, with G / gain the gradient by s."""
-    dtype = accumulation_dtype(paired.x.dtype)
-    by_scale = torch.zeros((), dtype=torch.float64, device=paired.x.device)
-    sums = [
-        rows.new_zeros(rows.shape if need else (0, *rows.shape[1:]), dtype=dtype)
-        for rows, need in zip(paired.rows, needs, strict=True)
-    ]
+    """Gradients to x, y and scale: sums over the tiles of G @ y and G.T @ x, with G / gain the gradient by s.
+
+    The second is kept transposed, in which form its products are quicker.
+    """
+    x, y = paired.rows
+    dtype = accumulation_dtype(x.dtype)
+    by_x = x.new_zeros(x.shape if needs[0] else (0, x.shape[1]), dtype=dtype)
+    by_y = y.new_zeros(y.T.shape if needs[1] else (y.shape[1], 0), dtype=dtype)
+    by_scale = torch.zeros((), dtype=torch.float64, device=x.device)
     for rows, columns, some in paired:
-        operands = tiles.operand(paired.x[rows]), tiles.operand(paired.y[columns])
+        operands = tiles.operand(x[rows]), tiles.operand(y[columns])
         tile, of_scale = weights(operands, rows, columns, paired.groups(rows, columns, some))
         by_scale += of_scale
         if needs[0]:
-            _add_product(sums[0][rows], tile, operands[1])
+            products.add_product(by_x[rows], tile, operands[1])
         if needs[1]:
-            _add_product(sums[1][columns], tile.T, operands[0])
-    parts = [part.mul_(scale * grad / gain).to(paired.x.dtype) for part in sums]
-    parts = [
-        restore(part, order if need else None) for part, order, need in zip(parts, paired.orders, needs, strict=True)
-    ]
-    return *parts, (by_scale * grad / gain).to(dtype)
-
-
-def _add_product(total, a, b):
-    """total += a @ b, accumulated in the type of the total."""
-    if a.dtype == total.dtype:
-        total.addmm_(a, b)
-    elif a.is_cuda:
-        total.add_(torch.mm(a, b, out_dtype=total.dtype))
-    else:
-        total.addmm_(a.to(total.dtype), b.to(total.dtype))
+            products.add_transposed_product(by_y[:, columns], tile, operands[0])
+    factor = grad / gain
+    for part in (by_x, by_y):
+        part.mul_(scale * factor)
+    order_x, order_y = (order if need else None for order, need in zip(paired.orders, needs, strict=True))
+    grads = restore(by_x.to(x.dtype), order_x), restore(by_y.T.to(y.dtype), order_y)
+    return *(part.contiguous() for part in grads), (by_scale * factor).to(dtype)

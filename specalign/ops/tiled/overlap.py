@@ -3,6 +3,7 @@
 import torch
 
 from specalign.ops.reference import accumulation_dtype, weighted_rows
+from specalign.ops.tiled.products import similarity
 
 __all__ = ["masked_similarity", "masked_similarity_backward"]
 
@@ -60,11 +61,11 @@ class Overlap:
 
     def __init__(self, x, y):
         self.x, self.y = x, y
-        self.power_x, self.power_y = x.second @ y.weight.T, x.weight @ y.second.T
+        self.power_x, self.power_y = similarity(x.second, y.weight), similarity(x.weight, y.second)
         self.overlap = (self.power_x > 0) & (self.power_y > 0)
         # two roots, since the product of the powers leaves the range of float32 long before they do
         self.length = self.power_x.sqrt().mul_(self.power_y.sqrt())
-        self.cosine = torch.where(self.overlap, (x.first @ y.first.T).div_(self.length), 0)
+        self.cosine = torch.where(self.overlap, similarity(x.first, y.first).div_(self.length), 0)
 
     def gradients(self, grad):
         """To flux and weight of both operands."""

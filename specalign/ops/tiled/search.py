@@ -4,6 +4,7 @@ import torch
 
 from specalign.ops.checks import check_finite
 from specalign.ops.reference import accumulation_dtype, unit_rows
+from specalign.ops.tiled.products import choose_product
 
 __all__ = ["match_rank", "topk", "topk_backward"]
 
@@ -27,26 +28,25 @@ def topk(queries, gallery, k):
 
 def _tiles(queries, gallery):
     """Yield the start of a gallery block, a block of queries and their similarities (C, q); C is padded with -inf."""
-    queries = _padded(unit_rows(queries), LEAST_ROWS), len(queries)
-    height = _block_rows(len(queries[0]), gallery.shape[1])
-    buffer = queries[0].new_empty(height * min(QUERY_BLOCK, len(queries[0])))
+    product = choose_product(gallery, queries)
+    queries = unit_rows(queries)
+    height = _block_rows(len(queries), gallery.shape[1])
     for start in range(0, len(gallery), height):
         block = gallery[start : start + height]
         check_finite("gallery", block, start)
-        block = unit_rows(block)
-        count, block = len(block), _padded(block, GROUP * -(-len(block) // GROUP))
-        block = _padded(block, LEAST_ROWS)
-        for rows, operand in _query_blocks(*queries):
-            similarity = buffer[: len(block) * len(operand)].view(len(block), len(operand))
-            torch.mm(block, operand.T, out=similarity)
+        block, count = unit_rows(block), len(block)
+        block = _padded(block, max(LEAST_ROWS, GROUP * -(-count // GROUP)))
+        for rows, operand in _query_blocks(queries):
+            similarity = product(block, operand)
             similarity[count:] = -torch.inf
             yield start, rows, similarity[:, : rows.stop - rows.start]
 
 
-def _query_blocks(queries, count):
-    """Blocks of at least ``LEAST_ROWS`` padded queries, with the slice of those that exist."""
-    for first in range(0, count, QUERY_BLOCK):
-        yield slice(first, min(first + QUERY_BLOCK, count)), _padded(queries[first : first + QUERY_BLOCK], LEAST_ROWS)
+def _query_blocks(queries):
+    """Slices of queries, and the blocks, padded to ``LEAST_ROWS``."""
+    for first in range(0, len(queries), QUERY_BLOCK):
+        rows = slice(first, min(first + QUERY_BLOCK, len(queries)))
+        yield rows, _padded(queries[rows], LEAST_ROWS)
 
 
 def _block_rows(n_queries, n_columns):
@@ -144,10 +144,11 @@ def _own_similarity(queries, gallery, match):
     own = queries.new_zeros(len(queries), dtype=accumulation_dtype(queries.dtype))
     if not len(gallery):
         return own
+    product = choose_product(gallery, queries)
     for start in range(0, len(queries), LEAST_ROWS):
         rows = slice(start, start + LEAST_ROWS)
         x, y = unit_rows(queries[rows]), unit_rows(gallery[match[rows].clamp(min=0)])
-        own[rows] = (_padded(y, LEAST_ROWS) @ _padded(x, LEAST_ROWS).T).diagonal()[: len(x)]
+        own[rows] = product(_padded(y, LEAST_ROWS), _padded(x, LEAST_ROWS)).diagonal()[: len(x)]
     return own
 
 

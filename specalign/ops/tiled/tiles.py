@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from specalign.ops.reference import accumulation_dtype
 from specalign.ops.tiled.pairs import positive_pairs
+from specalign.ops.tiled.products import similarity
 
 __all__ = ["TorchTiles"]
 
@@ -27,7 +28,7 @@ class TorchTiles:
 
     def negatives(self, x, y, scale, groups_x, groups_y):
         """Logarithm of the sum of e^s over the negatives of each row (B,) and of each column (C,)."""
-        s = self._product(x, y).mul_(scale)
+        s = similarity(x, y).mul_(scale)
         if groups_x is not None:
             s[positive_pairs(groups_x, groups_y)] = -torch.inf
         top = s.amax()
@@ -43,7 +44,7 @@ class TorchTiles:
         self, x, y, scale, groups_x, groups_y, row_lse, row_weight, row_share, col_lse, col_weight, col_share, gain
     ):
         """Gradient of the loss by the elements of s (B, C) and by the scale (0-d), both times ``gain``."""
-        product = self._product(x, y)
+        product = similarity(x, y)
         s = torch.mul(product, scale, out=self._buffer("e", product))
         if groups_x is not None:
             i, j = positive_pairs(groups_x, groups_y)
@@ -57,21 +58,18 @@ class TorchTiles:
 
     def sigmoid_sum(self, x, y, scale, bias, groups_x, groups_y):
         """Sum of softplus(-z s) over a tile, z = 1 for positives and -1 for negatives; s with its bias."""
-        s = self._product(x, y).mul_(scale).add_(bias)
+        s = similarity(x, y).mul_(scale).add_(bias)
         _turn_positives(s, groups_x, groups_y)
         return functional.softplus(s, threshold=SOFTPLUS_IS_LINEAR).sum().double()
 
     def sigmoid_weights(self, x, y, scale, bias, groups_x, groups_y, gain):
         """Gradient of `sigmoid_sum` by the elements of s (B, C) and by the scale (0-d), both times ``gain``."""
-        product = self._product(x, y)
+        product = similarity(x, y)
         s = torch.mul(product, scale, out=self._buffer("e", product)).add_(bias)
         _turn_positives(s, groups_x, groups_y)
         s.sigmoid_().mul_(gain)
         _turn_positives(s, groups_x, groups_y)
         return s, product.mul_(s).sum()
-
-    def _product(self, x, y):
-        return torch.mm(x, y.T, out=self._buffer("product", x.new_empty(0), (len(x), len(y))))
 
     def _negative_weights(self, s, row_lse, row_weight, col_lse, col_weight):
         used = torch.cat([row_lse, col_lse])
@@ -97,12 +95,10 @@ class TorchTiles:
         e = torch.sub(s, top, out=self._buffer("e", s)).exp_()
         return e.sum(dim=dim).log_().add_(top.squeeze(dim))
 
-    def _buffer(self, name, like, shape=None):
-        shape = shape or like.shape
-        size = shape[0] * shape[1]
-        if name not in self._buffers or self._buffers[name].numel() < size:
-            self._buffers[name] = torch.empty(size, dtype=like.dtype, device=like.device)
-        return self._buffers[name][:size].view(shape)
+    def _buffer(self, name, like):
+        if name not in self._buffers or self._buffers[name].numel() < like.numel():
+            self._buffers[name] = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
+        return self._buffers[name][: like.numel()].view(like.shape)
 
 
 def _scaled(weight, exponent):

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from specalign import ops
-from specalign.ops import backends, library
+from specalign.ops import library
 
 
 @pytest.fixture(autouse=True)
