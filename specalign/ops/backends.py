@@ -53,7 +53,7 @@ def _why_not_triton(tensor):
     if not tensor.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         return f"expected tensors on a CUDA device, got {tensor.device}"
     try:
-        importlib.import_module("triton")
+        _triton("products")
     except ImportError as error:
         return f"the package triton cannot be imported ({error})"
     return None

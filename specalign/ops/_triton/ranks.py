@@ -7,6 +7,7 @@ import triton.language as tl
 from specalign.ops import reference
 from specalign.ops._triton import products, rows
 from specalign.ops._triton.products import TILES_IN_A_ROW, Blocks, place_of_tile, product_tile
+from specalign.ops.checks import check_finite
 
 CANDIDATES = {
     torch.float32: (Blocks(64, 64, 32, 4, 3), Blocks(128, 64, 32, 8, 3)),
@@ -20,6 +21,7 @@ def match_rank(queries, gallery, match):
     Half-precision rows are compared in float32 and unit length, since equal directions of different length only tie
     when they are normalised first.
     """
+    check_finite("gallery", gallery)
     before = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
     if not len(queries) or not len(gallery):
         return before

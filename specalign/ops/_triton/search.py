@@ -14,6 +14,7 @@ import triton.language as tl
 from specalign.ops._triton import products, rows
 from specalign.ops._triton.products import Blocks, place_of_tile, product_tile
 from specalign.ops._triton.ranks import match_rank
+from specalign.ops.checks import check_finite
 
 __all__ = ["match_rank", "topk"]
 
@@ -70,6 +71,7 @@ class Chunk(NamedTuple):
 
 def topk(queries, gallery, k):
     """Cosines and indices (Q, k), best first; ties go to the lowest index."""
+    check_finite("gallery", gallery)
     queries, gallery = rows.comparable(queries, gallery)
     values = queries.new_empty((len(queries), k), dtype=products.accumulation_dtype(queries.dtype))
     indices = torch.empty_like(values, dtype=torch.int64)

@@ -3,15 +3,11 @@
 Without a CUDA device the kernels run in Triton's interpreter, which must be chosen before triton is imported.
 """
 
-import os
-
 import pytest
 import torch
 from torch.nn import functional
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
 from specalign.ops._triton import contrastive, products  # noqa: E402

@@ -3,14 +3,10 @@
 Without a CUDA device the kernels run in Triton's interpreter, which must be chosen before triton is imported.
 """
 
-import os
-
 import pytest
 import torch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
 from specalign.ops import reference  # noqa: E402
