@@ -2,9 +2,10 @@
 
     python benchmarks/bench_ops.py [--threads 2] [--repeats 5] [--only topk-20] [--json out.json] [--quick]
 
-Every case times the project, its peers, a copy, and two matrix products in turns, and prints medians, ratios of
-medians with the ratio to reach, and two floors: operations over the measured float32 matrix-product rate (the larger
-of the two products' medians) and bytes (inputs read once, results written once) over the measured copy bandwidth.
+Every case times the project, its peers, a copy, and matrix products in turns, and prints medians, ratios of medians
+with the ratio to reach, and floors: operations over the measured float32 rate of ``torch.mm`` (the larger of two
+products' medians), operations over the rate of the products as the project's tiles make them, which need not be
+``torch.mm``, and bytes (inputs read once, results written once) over the measured copy bandwidth.
 The numbers are compared first; a wrong one is said, and the exit status is 1.
 
 Memory is the peak of a fresh process above inputs and results; `ops_peers.measure_peak` says how.
@@ -23,6 +24,7 @@ import ops_peers
 import torch
 
 from specalign import ops
+from specalign.ops.tiled import products
 
 SHRINK = 32  # what --quick divides the number of rows by
 ARGSORT_ROWS = 1024  # similarities that the peer of match_rank sorts at a time
@@ -48,6 +50,18 @@ def tile_products(columns):
     return call, 8 * 4 * TILE**2 * columns
 
 
+def own_products(columns):
+    """The same products as the project's tiles make them, which need not call torch.mm."""
+    x, y = ops_peers.unit_rows(8 * TILE, columns, 1), ops_peers.unit_rows(8 * TILE, columns, 2)
+    out = torch.zeros(TILE, columns)
+
+    def call():
+        for a, b in zip(x.split(TILE), y.split(TILE), strict=True):
+            products.add_product(out, products.similarity(a, b), b)
+
+    return call, 8 * 4 * TILE**2 * columns
+
+
 def yardsticks(columns, options):
     """Calls that measure the machine, and the operations or bytes of each."""
     side = 512 if options.quick else 4096
@@ -57,6 +71,7 @@ def yardsticks(columns, options):
     return {
         f"torch.mm {side}^3": (lambda: torch.mm(a, b, out=c), 2 * side**3),
         f"torch.mm in tiles, D {columns}": (tiles, operations),
+        ops_peers.OWN_PRODUCTS: own_products(columns),
         "copy": (lambda: target.copy_(source), 2 * source.nbytes),
     }
 
@@ -68,6 +83,7 @@ def measure(case, contenders, columns, options):
 
 def floors(case, rate, bandwidth, operations, size, goal=None):
     case.floor("operations, at the product's rate", operations, rate, "specalign", goal, note=" of torch.mm")
+    case.floor("operations, at the rate of the tiles' own products", operations, case.own_rate, "specalign")
     case.floor("bytes, at the copy's bandwidth", size, bandwidth, "specalign", note=" of a copy")
 
 

@@ -78,8 +78,13 @@ def _update(values, indices, similarity, start):
 
 
 def _merge_all(values, indices, similarity, start):
-    index = torch.arange(start, start + similarity.shape[1], device=indices.device).expand(similarity.shape)
-    _keep_best(values, indices, torch.cat([values, similarity], dim=1), torch.cat([indices, index], dim=1))
+    """Look at every element, some queries at a time: that needs several times the memory of what is looked at."""
+    index = torch.arange(start, start + similarity.shape[1], device=indices.device)
+    for first in range(0, len(values), LEAST_ROWS):
+        rows = slice(first, first + LEAST_ROWS)
+        part = similarity[rows]
+        everything = torch.cat([values[rows], part], dim=1), torch.cat([indices[rows], index.expand(part.shape)], dim=1)
+        _keep_best(values[rows], indices[rows], *everything)
 
 
 def _merge_some(values, indices, query, found, index, k):

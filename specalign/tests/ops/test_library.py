@@ -1,5 +1,6 @@
 """The ops as torch knows them: schemas, gradients, compiled steps, types, memory layouts, backends."""
 
+import functools
 import sys
 
 import numpy as np
@@ -32,6 +33,7 @@ def weight(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
 
 
+ONES = torch.ones(1, 1).expand(70, 8)
 GROUPS = torch.tensor([0, 0, 1, 2, 3]), torch.tensor([2, 0, 1])
 SAVED = torch.rand(3, 5, dtype=torch.float64), torch.rand(3, 3, dtype=torch.float64)
 CALLS = {
@@ -209,6 +211,19 @@ def test_a_memory_map_is_read_and_never_written(tmp_path):
     assert ops.topk_similarity(queries, gallery, 1).indices[:, 0].tolist() == [7, 8, 9]
     assert ops.match_rank(queries, gallery, np.array([7, 8, -1])).tolist() == [1, 1, 0]
     assert np.array_equal(np.load(tmp_path / "gallery.npy", allow_pickle=False), rows.numpy())
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_memory_that_cannot_be_written_will_do(tmp_path):
+    """Whoever wrote to it would end the process."""
+    rows = normal(70, 8, grad=False, dtype=torch.float32)
+    np.save(tmp_path / "rows.npy", rows.numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "rows.npy", mmap_mode="r", allow_pickle=False))
+    for function in (ops.info_nce, functools.partial(ops.sigmoid_loss, logit_bias=-1.0)):
+        assert torch.equal(function(mapped, mapped, logit_scale=3.0), function(rows, rows, logit_scale=3.0))
+    assert torch.equal(*[ops.masked_similarity(x, ONES, x, ONES) for x in (mapped, rows)])
+    assert torch.equal(*[ops.topk_similarity(x, x, 3).indices for x in (mapped, rows)])
+    assert torch.equal(*[ops.match_rank(x, x, torch.arange(70)) for x in (mapped, rows)])
 
 
 def test_inputs_are_never_changed():
