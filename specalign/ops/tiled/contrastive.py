@@ -75,7 +75,7 @@ def info_nce_backward(grad, x, y, scale, groups_x, groups_y, by_row, by_column, 
     """Gradients to x, y and scale; `needs` says which of the first two are wanted (the others are empty)."""
     paired = PairedTiles(x, y, groups_x, groups_y, shape)
     by_row, by_column = _in_order(by_row, paired.order_x), _in_order(by_column, paired.order_y)
-    gain = _gain(x.dtype, max(float(part[2].max()) if part.shape[1] else 0.0 for part in (by_row, by_column)))
+    gain = _gain(x.dtype, max(float(part[1:].max()) if part.shape[1] else 0.0 for part in (by_row, by_column)))
 
     def weights(operands, rows, columns, groups):
         return tiles.weights(*operands, scale, *groups, *by_row[:, rows], *by_column[:, columns], gain)

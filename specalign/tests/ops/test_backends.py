@@ -70,13 +70,13 @@ def test_search_is_that_of_the_formula(backend, dtype):
 
 @pytest.mark.parametrize("backend", ["tiled", "triton"])
 def test_masked_similarity_is_that_of_the_formula(backend):
-    flux, weight = (
-        [integers(n, 33, seed=n).float() - 1 for n in (9, 70)],
-        [integers(n, 33, high=2).float() for n in (9, 70)],
-    )
+    """The sums are exact; roots may differ in the last digit, since torch's are not rounded correctly."""
+    flux = [integers(n, 33, seed=n).float() - 1 for n in (9, 70)]
+    weight = [integers(n, 33, high=2, seed=n + 1).float() for n in (9, 70)]
     arguments = flux[0], weight[0], flux[1], weight[1]
     found, plain = (ops.masked_similarity(*arguments, backend=name) for name in (backend, "reference"))
-    assert torch.equal(found, plain)
+    assert torch.equal(found == 0, plain == 0)
+    assert torch.allclose(found, plain, rtol=0, atol=1.2e-7)
 
 
 def test_a_gallery_that_is_not_finite_is_named_by_every_backend():
