@@ -178,6 +178,15 @@ def test_search_is_equal_on_exact_operands(q, m, d):
         assert torch.equal(*equal_search(signs(q, d, 1), signs(m, d, 2), k, match))
 
 
+@pytest.mark.parametrize("k", [1, 10, 100])
+@pytest.mark.usefixtures("small_tiles")
+def test_many_blocks_of_the_gallery_keep_what_is_barely_better(k):
+    """In 4 dimensions the best of 5,000 rows are within 1e-3 of each other."""
+    match = torch.randint(0, 5000, (130,), generator=torch.Generator().manual_seed(k))
+    values = equal_search(unit(130, 4, 3), unit(5000, 4, 4), k, match)
+    assert torch.allclose(*values, rtol=0, atol=3e-7)
+
+
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.usefixtures("small_tiles")
 def test_a_gallery_in_the_order_of_its_likeness(order):
