@@ -90,7 +90,7 @@ def compile_elsewhere(dtype, shape, every, folder):
     code = f"import torch\nfrom specalign.tests.ops.test_triton import compile_all\n{call}"
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(folder)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=1200)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")
 
@@ -110,8 +110,17 @@ def test_kernels_compile_for_hopper(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
-def test_every_block_size_compiles_for_hopper(dtype, shape, tmp_path):
-    found = compile_elsewhere(dtype, shape, True, tmp_path)
+@pytest.mark.parametrize(
+    ("dtype", "shape", "every"),
+    [
+        ("bfloat16", "even", True),
+        ("float32", "ragged", True),
+        ("float16", "wide", False),
+        ("float64", "ragged", False),
+        ("bfloat16", "one", False),
+    ],
+)
+def test_block_sizes_compile_for_hopper(dtype, shape, every, tmp_path):
+    """Every block size of the two types that are used most, and the first one of the others."""
+    found = compile_elsewhere(dtype, shape, every, tmp_path)
     assert {line.split()[0] for line in found if line} == KERNELS
