@@ -67,6 +67,7 @@ def test_tox_uses_the_constraints_and_the_tested_extras():
     assert "PIP_CONSTRAINT = {tox_root}{/}constraints.txt" in parser["testenv"]["set_env"]
     assert parser["testenv"]["extras"].split() == ["all", "test"]
     assert "-W" in parser["testenv:build_docs"]["commands"]
+    assert parser["tox"]["venv_redirect"] == "false"
 
 
 def test_torch_is_pinned_to_a_build_without_cuda_libraries(pins):
