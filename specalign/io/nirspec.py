@@ -1,6 +1,7 @@
-"""JWST/NIRSpec: the pipeline's x1d files, and PypeIt's spec1d files.
+"""JWST/NIRSpec: the pipeline's x1d files, PypeIt's spec1d files, and the spec files of msaexp.
 
-specutils reads the x1d files of the pipeline, and drops their data-quality flags; nothing reads spec1d with its mask.
+specutils reads the x1d files of the pipeline, and drops their data-quality flags; nothing reads spec1d with its mask,
+or spec with its unreliable pixels masked.
 """
 
 import astropy.units as u
@@ -31,6 +32,16 @@ PRODUCTS = (
         frame="barycentric",
         format="specalign spec1d",
     ),
+    # Neither msaexp nor the archive that gives its files away writes the frame or the medium down: msaexp takes the
+    # wavelengths of the pipeline's WCS, which are vacuum and barycentric.  The lines of the planetary nebula that
+    # the archive offers for checks of the wavelengths lie where vacuum puts them, 80 km/s from where air would.
+    Product(
+        name="msaexp",
+        instrument="nirspec",
+        data_model="https://dawn-cph.github.io/dja/blog/2023/07/18/nirspec-data-products/",
+        frame="barycentric",
+        format="specalign msaexp",
+    ),
 )
 
 # The pipeline's pixel flags that matter in one dimension, renumbered to fit into 24 bits:
@@ -57,7 +68,7 @@ QUALITY_BITS = {
     "OPEN": 18,
     "MSA_FAILED_OPEN": 19,
     "OTHER_BAD_PIXEL": 20,
-    "EXTRACTION_MASK": 21,  # PypeIt's OPT_MASK is False
+    "EXTRACTION_MASK": 21,  # PypeIt's OPT_MASK is False, or msaexp does not count the pixel as valid
     "MULTIPLE_TRACE": 22,  # the slit of this source holds more than one trace: which one is the star?
     "UNDOCUMENTED": 23,  # another flag of the pipeline
 }
@@ -68,7 +79,7 @@ _BARYCENTRIC = ("", "BARYCENT", "BARYCENTRIC", "HELIOCEN", "HELIOCENTRIC")
 
 
 def read(path, visits="combined"):
-    """Read an x1d file of the JWST pipeline or a spec1d file of PypeIt.
+    """Read an x1d file of the JWST pipeline, a spec1d file of PypeIt, or a spec file of msaexp.
 
     Parameters
     ----------
@@ -79,15 +90,22 @@ def read(path, visits="combined"):
     Returns
     -------
     spectra : `~specutils.SpectrumList`
-        One a source (x1d) or a trace (spec1d).  Where a slit has several traces, every pixel has the bit
+        One a source (x1d, msaexp) or a trace (spec1d).  Where a slit has several traces, every pixel has the bit
         MULTIPLE_TRACE and ``meta["n_traces"]`` counts them.  Rows of spec1d without a wavelength are left out and
-        counted in ``meta["n_dropped"]``.
+        counted in ``meta["n_dropped"]``.  ``meta["disperser"]`` and ``meta["filter"]`` are those of the header, such
+        as ``"g140h"`` and ``"f100lp"``, or None.
 
     Raises
     ------
     specalign.exceptions.CorruptFileError, specalign.exceptions.UnknownProductError
     specalign.exceptions.SpectrumUnitError
-        A column of an x1d has no unit or a wrong one.
+        A column of an x1d or of msaexp has no unit or a wrong one.
+
+    Notes
+    -----
+    The flux of msaexp is read as it is, in the unit of its column: microjansky.  The header's BUNIT, mJy, contradicts
+    the column, and is not used.  The polynomial POLY0, POLY1, ... that some headers hold is not applied, and the 2 %
+    that the software of msaexp adds to ``err`` in quadrature are not added.
     """
     check_visits(visits)
     path = existing_file(path)
@@ -97,20 +115,17 @@ def read(path, visits="combined"):
             return SpectrumList(_read_spec1d(path, hdus))
         if header.get("INSTRUME") == "NIRSPEC" and "SpecModel" in str(header.get("DATAMODL", "")):
             return SpectrumList(_read_x1d(path, hdus))
-        raise unknown_product(path, _msaexp(hdus) or hdus, "nirspec", PRODUCTS)
-
-
-def _msaexp(hdus):
-    if len(hdus) > 1 and hdus[1].name == "SPEC1D" and "TOMUJY" in hdus[1].header:
-        return "a spectrum extracted by msaexp (SPEC1D), which states neither mask nor frame"
-    return None
+        if len(hdus) > 1 and hdus[1].name == "SPEC1D" and "TOMUJY" in hdus[1].header:
+            return SpectrumList([_read_msaexp(path, hdus)])
+        raise unknown_product(path, hdus, "nirspec", PRODUCTS)
 
 
 def _facts(path, hdus):
     """What all spectra of a file share; the exposure is the name of the file that the pipeline gave it."""
     header = header_dict(hdus[0].header)
     name = str(header.get("FILENAME") or path.name).split("/")[-1]
-    exposure = name.removesuffix(".fits").removesuffix("_x1d").removesuffix("_rate")
+    exposure = name.removesuffix(".gz").removesuffix(".fits")
+    exposure = exposure.removesuffix(".spec").removesuffix("_x1d").removesuffix("_rate")
     for detector in ("_nrs1", "_nrs2"):
         exposure = exposure.removesuffix(detector)
     return {"path": path, "header": header, "visit": exposure, "checksum": checksum_state(hdus)}
@@ -120,6 +135,12 @@ def _frame(*headers):
     """Barycentric, unless a header says another frame (SPECSYS of FITS, VEL_TYPE of PypeIt)."""
     said = {str(header.get(key) or "").upper() for header in headers for key in ("SPECSYS", "VEL_TYPE")}
     return "barycentric" if said <= set(_BARYCENTRIC) else "observed"
+
+
+def _setting(header, disperser, filter_):
+    """Disperser and filter that a header names under two keys, as the options of the instrument spell them."""
+    words = [str(header.get(key) or "").strip().lower() for key in (disperser, filter_)]
+    return dict(zip(("disperser", "filter"), (word or None for word in words), strict=True))
 
 
 def _read_x1d(path, hdus):
@@ -152,6 +173,7 @@ def _x1d_spectrum(path, table, index, facts):
         medium=declared_medium(header, "vacuum"),
         frame=_frame(header),
         n_traces=1,
+        **_setting(header, "GRATING", "FILTER"),
         **{**facts, "header": header},
     )
 
@@ -196,6 +218,7 @@ def _spec1d_spectrum(path, trace, n_traces, facts):
         medium=declared_medium(trace.header, "vacuum"),
         frame=_frame(header, trace.header),
         n_traces=n_traces,
+        **_setting(header, "DISPNAME", "FILTER1"),
         **{**facts, "header": header},
     )
 
@@ -205,4 +228,57 @@ def _spec1d_quality(good, n_traces):
     quality[~good.astype(bool)] |= bit_value(QUALITY_BITS, "EXTRACTION_MASK")
     if n_traces > 1:
         quality |= bit_value(QUALITY_BITS, "MULTIPLE_TRACE")
+    return quality
+
+
+def _read_msaexp(path, hdus):
+    names = [hdu.name for hdu in hdus]
+    if "PROF1D" not in names:
+        raise corrupt(path, f"a file of msaexp has SPEC1D and, at its end, PROF1D; found {names}")
+    table, where = hdus[1], f"{path}[SPEC1D]"
+    _check_columns(path, table, ("wave", "flux", "err"))
+    facts = _facts(path, hdus)
+    header = facts["header"] | header_dict(table.header)
+    source = str(header.get("SRCNAME") or header.get("SRCID") or facts["visit"]).strip()
+    error = column_quantity(table, "err", None, where)
+    return build_spectrum(
+        column_quantity(table, "flux", None, where),
+        column_quantity(table, "wave", None, where),
+        product=PRODUCTS[2],
+        quality_bits=QUALITY_BITS,
+        bad_bits=BAD_BITS,
+        object_id=source,
+        spectrum_id=f"{facts['visit']}-{source}-1",
+        ivar=inverse_square(error.value) << error.unit**-2,
+        quality=_msaexp_quality(table, error.value),
+        medium=declared_medium(header, "vacuum"),
+        frame=_frame(header),
+        n_traces=1,
+        **_setting(header, "GRATING", "FILTER"),
+        **{**facts, "header": header},
+    )
+
+
+def _check_columns(path, table, expected):
+    missing = [name for name in expected if name not in table.columns.names]
+    if missing:
+        raise unknown_product(
+            path, f"a table {table.name} without the columns {', '.join(missing)}", "nirspec", PRODUCTS
+        )
+
+
+def _msaexp_quality(table, error):
+    """Bits of pixels that msaexp's own software does not count as valid, though they hold a flux and an error.
+
+    It leaves out those whose error is implausibly small: less than half of the 5th percentile.  Newer files may say
+    it themselves, in a column ``valid``.
+    """
+    quality = np.zeros(error.shape, dtype=np.uint32)
+    measured = np.isfinite(error) & (error > 0)
+    if measured.any():
+        small = measured & (error < 0.5 * np.percentile(error[measured], 5))
+        quality[small] |= bit_value(QUALITY_BITS, "UNRELIABLE_ERROR", "EXTRACTION_MASK")
+    if "valid" in table.columns.names:
+        invalid = measured & ~native(table.data["valid"]).astype(bool)
+        quality[invalid] |= bit_value(QUALITY_BITS, "EXTRACTION_MASK")
     return quality

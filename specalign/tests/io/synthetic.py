@@ -104,6 +104,25 @@ def spec1d(path, traces=1, n_zero=10, detector=True, header=None, **options):
     return wavelength, flux
 
 
+def msaexp(path, units=("um", "uJy", "uJy"), header=None, last=True, columns=None, **options):
+    """Zeros before, between and after the detectors, and one error that is implausibly small."""
+    n = 90
+    wavelength = np.linspace(0.68, 1.9, n)
+    flux, error = flux_and_error(n)
+    error[7] = 0.1
+    for outside in (slice(0, 5), slice(40, 52), slice(85, None)):
+        flux[outside] = error[outside] = 0
+    arrays = zip(("wave", "flux", "err"), units, (wavelength, flux, error), strict=True)
+    all_columns = [fits.Column(name, "D", unit, array=array) for name, unit, array in arrays]
+    table = fits.BinTableHDU.from_columns(columns or all_columns, name="SPEC1D")
+    table.header.update(TOMUJY=1.0, BUNIT="mJy", GRATING="G140H", FILTER="F100LP", SRCNAME="nebula_s200a1", SRCID=1)
+    table.header.update(header or {})
+    images = [fits.ImageHDU(np.zeros((3, n)), name=name) for name in ("SCI", "WHT", "PROFILE")]
+    profile = fits.BinTableHDU.from_columns([fits.Column("pix", "D", array=np.arange(3.0))], name="PROF1D")
+    fits.HDUList([fits.PrimaryHDU(), table, *images, *([profile] if last else [])]).writeto(path, **options)
+    return wavelength, flux, error
+
+
 def _lamost_header(header):
     header.update(TELESCOP="LAMOST", OBSID=95008071, DESIG="LAMOST J100844.60+024356.7", Z=1e-4, SNRG=21.8)
     header.update(LMJD=56286, PLANID="HD10", SPID=8, FIBERID=71, VACUUM=True, HELIO=True)
@@ -212,6 +231,7 @@ WRITERS = {
     "aspcapstar.fits": ("apogee", aspcapstar),
     "x1d.fits": ("nirspec", x1d),
     "spec1d.fits": ("nirspec", spec1d),
+    "msaexp.spec.fits": ("nirspec", msaexp),
     "coadd.fits": ("lamost", lamost_coadd),
     "coadd.fits.gz": ("lamost", lamost_coadd),
     "image.fits": ("lamost", lamost_image),

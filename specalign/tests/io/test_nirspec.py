@@ -1,4 +1,4 @@
-"""x1d of the JWST pipeline and spec1d of PypeIt."""
+"""x1d of the JWST pipeline, spec1d of PypeIt, and spec of msaexp."""
 
 import astropy.units as u
 import numpy as np
@@ -122,6 +122,86 @@ def test_several_traces_are_several_flagged_spectra(path):
         assert np.flatnonzero(spectrum.mask).tolist() == [2, 5]
 
 
+@pytest.mark.parametrize("name", ["star_7.spec.fits", "star_7.spec.fits.gz"])
+def test_msaexp(name, tmp_path):
+    wavelength, flux, _ = synthetic.msaexp(tmp_path / name)
+    (spectrum,) = read(tmp_path / name)
+    assert (spectrum.flux.unit, spectrum.spectral_axis.unit) == (u.uJy, u.um)
+    assert spectrum.flux.value.tolist() == flux.tolist()
+    assert spectrum.spectral_axis.value.tolist() == wavelength.tolist()
+    assert (spectrum.uncertainty.unit, spectrum.uncertainty.array[8]) == (u.uJy**-2, 0.25)
+    meta = spectrum.meta
+    assert (meta["product"], meta["frame"], meta["medium"]) == ("msaexp", "barycentric", "vacuum")
+    assert (meta["object_id"], meta["visit"], meta["n_dropped"]) == ("nebula_s200a1", "star_7", 0)
+    assert meta["spectrum_id"] == "star_7-nebula_s200a1-1"
+    assert (meta["header"]["SRCID"], meta["radial_velocity"], meta["normalization"]) == (1, None, "none")
+
+
+def test_bad_pixels_of_msaexp_have_reasons(path):
+    _, _, error = synthetic.msaexp(path)
+    (spectrum,) = read(path)
+    assert spectrum.mask.tolist() == ((error == 0) | (error == 0.1)).tolist()
+    assert {tuple(named(spectrum, i)) for i in np.flatnonzero(error == 0)} == {("NO_IVAR",)}
+    assert named(spectrum, 7) == ["UNRELIABLE_ERROR", "EXTRACTION_MASK"]
+
+
+def test_a_column_valid_of_msaexp_masks(path):
+    valid = np.ones(60, dtype=bool)
+    valid[[3, 9]] = False
+    arrays = {"wave": np.linspace(1, 2, 60), "flux": np.ones(60), "err": np.where(np.arange(60) == 3, 0.0, 1.0)}
+    columns = [fits.Column(k, "D", "um" if k == "wave" else "uJy", array=v) for k, v in arrays.items()]
+    synthetic.msaexp(path, columns=[*columns, fits.Column("valid", "L", array=valid)])
+    (spectrum,) = read(path)
+    assert np.flatnonzero(spectrum.mask).tolist() == [3, 9]
+    assert (named(spectrum, 3), named(spectrum, 9)) == (["NO_IVAR"], ["EXTRACTION_MASK"])
+
+
+def test_msaexp_without_a_single_measurement_is_masked(path):
+    columns = [fits.Column("wave", "D", "um", array=[1.0, 2.0, 3.0])]
+    columns += [fits.Column(name, "D", "uJy", array=np.zeros(3)) for name in ("flux", "err")]
+    synthetic.msaexp(path, columns=columns)
+    assert read(path)[0].mask.all()
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        (("um", None, "uJy"), "column flux has no unit"),
+        (("um", "uJy", None), "column err has no unit"),
+        ((None, "uJy", "uJy"), "column wave has no unit"),
+        (("s", "uJy", "uJy"), "spectral axis has the unit s"),
+        (("um", "uJy", "um"), "not that of the flux"),
+    ],
+)
+def test_units_of_msaexp(units, message, path):
+    synthetic.msaexp(path, units=units)
+    with pytest.raises(SpectrumUnitError, match=rf"a.fits.*{message}"):
+        read(path)
+
+
+def test_msaexp_in_other_units_is_the_same_spectrum(path):
+    wavelength, flux, _ = synthetic.msaexp(path, units=("Angstrom", "mJy", "uJy"))
+    (spectrum,) = read(path)
+    np.testing.assert_allclose(spectrum.spectral_axis.to_value(u.AA), wavelength)
+    np.testing.assert_allclose(spectrum.flux.to_value(u.uJy), flux * 1e3)
+    np.testing.assert_allclose(spectrum.uncertainty.quantity[8].to_value(u.uJy**-2), 0.25)
+
+
+def test_disperser_and_filter_of_every_product(path):
+    writers = {
+        synthetic.x1d: {"GRATING": "PRISM", "FILTER": "CLEAR"},
+        synthetic.spec1d: {"DISPNAME": "PRISM", "FILTER1": "CLEAR"},
+        synthetic.msaexp: {"GRATING": "PRISM", "FILTER": "CLEAR"},
+    }
+    for write, header in writers.items():
+        write(path, header=header)
+        meta = read(path)[0].meta
+        assert (meta["disperser"], meta["filter"]) == ("prism", "clear")
+        path.unlink()
+    synthetic.x1d(path)
+    assert (read(path)[0].meta["disperser"], read(path)[0].meta["filter"]) == (None, None)
+
+
 def test_a_spec1d_with_a_negative_wavelength_is_refused(path):
     synthetic.spec1d(path)
     with fits.open(path, mode="update") as hdus:
@@ -142,17 +222,19 @@ def test_files_that_end_between_two_extensions(path):
     synthetic.x1d(path, asdf=False)
     with pytest.raises(CorruptFileError, match="ends with ASDF"):
         read(path)
+    path.unlink()
+    synthetic.msaexp(path, last=False)
+    with pytest.raises(CorruptFileError, match="at its end, PROF1D"):
+        read(path)
 
 
 def test_other_files_are_refused_by_name(path):
     synthetic.x1d(path, header={"INSTRUME": "MIRI"})
-    with pytest.raises(UnknownProductError, match=r"INSTRUME = 'MIRI'.*reads x1d, spec1d"):
+    with pytest.raises(UnknownProductError, match=r"INSTRUME = 'MIRI'.*reads x1d, spec1d, msaexp"):
         read(path)
     path.unlink()
-    table = fits.BinTableHDU.from_columns([fits.Column("wave", "D", array=[1.0])], name="SPEC1D")
-    table.header["TOMUJY"] = 1.0
-    fits.HDUList([fits.PrimaryHDU(), table]).writeto(path)
-    with pytest.raises(UnknownProductError, match="extracted by msaexp"):
+    synthetic.msaexp(path, columns=[fits.Column("wave", "D", "um", array=[1.0])])
+    with pytest.raises(UnknownProductError, match="a table SPEC1D without the columns flux, err"):
         read(path)
     path.unlink()
     columns = [fits.Column(name, "5D", "um", array=np.ones((1, 5))) for name in ("WAVELENGTH", "FLUX", "FLUX_ERROR")]

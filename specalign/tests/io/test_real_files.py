@@ -28,7 +28,7 @@ OWN = {"apogee": "apogee", "bad": "apogee", "nirspec": "nirspec", "lamost_lrs": 
 EXPECTED = {
     "apogee": ({"aspcapStar": (20, 20), "apStar": (5, 5)}, 5),
     "bad": ({"apStar": (1, 1)}, 0),
-    "nirspec": ({"x1d": (1, 1), "spec1d": (8, 11)}, 3),
+    "nirspec": ({"x1d": (1, 1), "spec1d": (8, 11), "msaexp": (2, 2)}, 1),
     "lamost_lrs": ({"lrs-coadd": (41, 41), "lrs-image": (15, 15)}, 1),
     "gaia_xp": ({"xp-continuous": (9, 2053), "xp-sampled": (3, 6)}, 6),
     "lamost_mrs": ({}, 3),
@@ -47,6 +47,7 @@ ONE_EACH = (
     "gaia_xp/XP_SAMPLED_RAW_dr3int6.fits",
     "gaia_xp/calspec_10_continuous.csv",
     "gaia_xp/XP_CONTINUOUS_RAW.ecsv",
+    "nirspec/calib_prism-clear_iras-05248-7007_s200a1.v1.spec.fits.gz",
 )
 
 
@@ -195,6 +196,36 @@ def test_pypeit_rows_and_traces():
     single = READERS["nirspec"](SPECTRA / "nirspec" / "spec1d_jw02609006001_03101_00002_source_2609_19.fits")
     assert [s.meta["n_traces"] for s in single] == [1]
     assert [s.meta["object_id"] for s in single] == ["2609_19"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "n_rows", "n_good", "n_unreliable"), [("g140h-f100lp", 5383, 3533, 6), ("prism-clear", 435, 422, 0)]
+)
+def test_msaexp_files(setting, n_rows, n_good, n_unreliable):
+    path = SPECTRA / "nirspec" / f"calib_{setting}_iras-05248-7007_s200a1.v1.spec.fits.gz"
+    (spectrum,) = READERS["nirspec"](path)
+    meta = spectrum.meta
+    assert (spectrum.flux.unit, spectrum.spectral_axis.unit) == (u.uJy, u.um)
+    assert (len(spectrum.flux), int((~spectrum.mask).sum()), meta["n_dropped"]) == (n_rows, n_good, 0)
+    assert f"{meta['disperser']}-{meta['filter']}" == setting
+    assert meta["object_id"] == "iras-05248-7007_s200a1"
+    assert (meta["quality"] >> meta["quality_bits"]["UNRELIABLE_ERROR"] & 1).sum() == n_unreliable
+    with fits.open(path) as hdus:
+        table, good = hdus["SPEC1D"].data, ~spectrum.mask
+        assert (spectrum.flux.value[good] == table["flux"][good]).all()
+        np.testing.assert_allclose(spectrum.uncertainty.array[good], table["err"][good] ** -2.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("line", [10052.13, 10941.09, 12821.58, 17366.85])
+def test_lines_of_a_nebula_are_where_vacuum_puts_them(line):
+    """SMP LMC 58 recedes at 295 +- 23 km/s (Reid & Parker 2006, MNRAS 373, 521); air would shift its lines by -82."""
+    path = SPECTRA / "nirspec" / "calib_g140h-f100lp_iras-05248-7007_s200a1.v1.spec.fits.gz"
+    (spectrum,) = READERS["nirspec"](path)
+    wavelength = spectrum.spectral_axis.to_value(u.AA)
+    near = np.abs(wavelength / line / (1 + 280 / 299792.458) - 1) < 5e-4
+    weight = spectrum.flux.value[near] - np.median(spectrum.flux.value[np.abs(wavelength / line - 1) < 4e-3])
+    velocity = ((weight * wavelength[near]).sum() / weight.sum() / line - 1) * 299792.458
+    assert 250 < velocity < 340
 
 
 def test_lamost_files_that_lack_a_name_or_a_velocity():

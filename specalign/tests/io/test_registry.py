@@ -16,6 +16,7 @@ FILES = {
     "apStar": synthetic.apstar,
     "x1d": synthetic.x1d,
     "spec1d": synthetic.spec1d,
+    "msaexp": synthetic.msaexp,
     "lrs-coadd": synthetic.lamost_coadd,
     "lrs-image": synthetic.lamost_image,
     "xp-continuous": lambda path: synthetic.xp_continuous_fits(path, sources=(11,)),
