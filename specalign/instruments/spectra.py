@@ -14,7 +14,7 @@ from specalign.io.quality import COMMON_BITS, decode
 __all__ = ["as_list", "rows_from_spectra"]
 
 _ARRAYS = ("flux", "ivar", "mask", "quality")
-_EXTRA = ("coefficient_error", "coefficient_correlation")
+_EXTRA = ("coefficient_error", "coefficient_correlation", "disperser", "filter")
 
 
 def as_list(spectra):
