@@ -1,17 +1,24 @@
-"""APOGEE: aspcapStar and apStar files of DR13 to DR17.
+"""APOGEE: aspcapStar, apStar and apVisit files of DR13 to DR17.
 
-specutils' loaders of these files give no mask, no flags and no velocity, fail for a star with one visit, and give
-every aspcapStar a unit of its own; so the files are read here.
+specutils' loaders of these files give no mask, no flags and no velocity, fail for a star with one visit, give every
+aspcapStar a unit of its own, and know the apVisit of SDSS-V only; so the files are read here.
+
+An apVisit is in the observed frame: the data model says that it is "before resampling and removal of radial
+velocities" (https://www.sdss4.org/dr17/irspec/spectra/), and vacuum
+(https://sdss-astra.readthedocs.io/en/latest/user/datamodels/apogee.html); the airglow in its own sky spectrum agrees.
+The velocity that brings it to rest is VRAD, the Doppler shift as observed, and not VHELIO = VRAD + BC.  From DR17 on,
+these files state neither (changelog of https://github.com/sdss/datamodel, datamodel/products/md/apVisit.md).
 """
 
 import re
+import warnings
 
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from specutils import SpectrumList
 
-from specalign.exceptions import SpectrumUnitError, UnknownProductError
+from specalign.exceptions import SpectrumUnitError, VelocityWarning
 from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
@@ -37,6 +44,14 @@ PRODUCTS = (
         frame="rest",
         resolving_power=22500.0,
         format="specalign apStar",
+    ),
+    Product(
+        name="apVisit",
+        instrument="apogee",
+        data_model=_MODEL + "visit/TELESCOPE/FIELD/PLATE_ID/MJD5/apVisit.html",
+        frame="observed",
+        resolving_power=22500.0,
+        format="specalign apVisit",
     ),
 )
 
@@ -66,23 +81,38 @@ _TABLE = {bit: bit for bit in range(15)} | {None: 23}
 _NO_ERROR = 0.99e10
 _FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)  # a unit: a Quantity would scale the flux, not its ivar
 _FLUX_TEXT = "(10^-17 erg/s/cm^2/Ang)"
-_EXTENSIONS = {"aspcapStar": 5, "apStar": 10}
-_ANNOUNCED = re.compile(r"\bHDU(\d+)\b")  # apStar files list their extensions in HISTORY
+_EXTENSIONS = {"aspcapStar": 5, "apStar": 10, "apVisit": 12}
+_ANNOUNCED = re.compile(r"\bHDU(\d+)\b")  # apStar and apVisit files list their extensions in HISTORY
+# A height of the cross-correlation under which the velocity of a visit is doubted.  The survey documents no limit:
+# real files have 0.02, 0.03 and 0.07 with velocities that are wrong by hundreds of km/s, and 0.30 with a right one.
+_WEAK_PEAK = 0.1
+_DISAGREE = 1.0  # km/s
 
 
 def read(path, visits="combined"):
-    """Read an aspcapStar or apStar file.
+    """Read an aspcapStar, apStar or apVisit file.
 
     Parameters
     ----------
     path : path-like
     visits : {"combined", "all"}
-        The combined spectrum, or each visit of an apStar on its own (an aspcapStar has the combined one only).
+        The combined spectrum, or each visit of an apStar on its own.  An aspcapStar has the combined one only, and
+        an apVisit the one visit: both words give it.
 
     Returns
     -------
     spectra : `~specutils.SpectrumList`
-        In the star's rest frame: the velocity of the header is a fact and is not to be applied again.
+        aspcapStar, apStar: in the star's rest frame; the velocity of the header is a fact and is not to be applied
+        again.  apVisit: as observed, its three detectors in one axis of decreasing wavelength;
+        ``meta["radial_velocity"]`` is VRAD, which `prepare` applies, and ``meta["barycentric_correction"]`` is BC, so
+        that VHELIO = VRAD + BC; both are None where the file states none.
+
+    Warns
+    -----
+    specalign.exceptions.VelocityWarning
+        The velocity of an apVisit comes from a weak cross-correlation, or VRAD, VHELIO and BC contradict each other.
+        It is kept: pass ``radial_velocity``, as observed, to ``prepare`` if you know better, as the star's apStar does
+        (VHELIO1 - BC1, ...).
 
     Raises
     ------
@@ -93,24 +123,25 @@ def read(path, visits="combined"):
     with open_fits(path) as hdus:
         product = _product(path, hdus)
         flux, error, flags = _arrays(path, hdus, product)
-        axis = _axis(path, hdus, flux.shape[-1])
+        axis = (_wavelengths if product.name == "apVisit" else _axis)(path, hdus, flux.shape[-1])
         rows = _rows(path, hdus[0].header, len(flux), visits)
         facts = _facts(path, hdus, product)
+    if product.name == "apVisit":
+        _doubt_velocity(path, facts["header"])
     spectra = [_spectrum(row, flux, error, flags, axis, product, facts) for row in rows]
     return SpectrumList(spectra)
 
 
 def _product(path, hdus):
     header = hdus[0].header
-    found = {"aspcapStar": "FERRE" in header or _has_aspcap_table(hdus), "apStar": "SFILE1" in header}
+    found = {
+        "aspcapStar": "FERRE" in header or _has_aspcap_table(hdus),
+        "apStar": "SFILE1" in header,
+        "apVisit": "V_APRED" in header and "MJD5" in header and "FIBERID" in header,
+    }
     for product in PRODUCTS:
         if found[product.name] and _is_complete(path, hdus, product.name):
             return product
-    if len(hdus) > 4 and str(hdus[4].header.get("BUNIT", "")).startswith("Wavelength"):
-        raise UnknownProductError(
-            f"{path}: found an APOGEE apVisit: one visit on its three detectors, not at rest; the apogee reader reads "
-            "aspcapStar, apStar. Fetch the star's apStar file, and read it with visits='all' for single visits."
-        )
     raise unknown_product(path, hdus, "apogee", PRODUCTS)
 
 
@@ -135,7 +166,19 @@ def _arrays(path, hdus, product):
         flags = np.atleast_2d(native(hdus[3].data))
     if not flux.shape == error.shape == flags.shape:
         raise corrupt(path, f"flux, error and mask have the shapes {flux.shape}, {error.shape} and {flags.shape}")
+    if product.name == "apVisit":  # a row a detector, from red to blue
+        return flux.reshape(1, -1), error.reshape(1, -1), flags.reshape(1, -1)
     return flux, error, flags
+
+
+def _wavelengths(path, hdus, n_pixels):
+    """The wavelengths of an apVisit, one detector after the other: they decrease all the way."""
+    values, unit = native(hdus[4].data, dtype=float), str(hdus[4].header.get("BUNIT", ""))
+    if "(Ang" not in unit:
+        raise SpectrumUnitError(f"{path}: expected BUNIT = 'Wavelength (Ang)' in extension 4, got {unit!r}")
+    if values.size != n_pixels:
+        raise corrupt(path, f"there are {n_pixels} fluxes and {values.size} wavelengths")
+    return values.ravel() * u.AA
 
 
 def _axis(path, hdus, n_pixels):
@@ -171,7 +214,15 @@ def _facts(path, hdus, product):
         "flux_unit": _flux_unit(path, hdus[1].header, product),
         "medium": declared_medium({**header, **dict(hdus[1].header)}, product.medium),
         "checksum": checksum_state(hdus),
+        "file": _file_of_visit(path, hdus) if product.name == "apVisit" else None,
     }
+
+
+def _file_of_visit(path, hdus):
+    """The survey's own name of a visit, by which apStar files list it."""
+    table = hdus[11]
+    named = isinstance(table, fits.BinTableHDU) and "FILE" in table.columns.names and len(table.data)
+    return (str(table.data["FILE"][0]).strip() if named else "") or path.name
 
 
 def _flux_unit(path, header, product):
@@ -190,11 +241,8 @@ def _flux_unit(path, header, product):
 
 def _spectrum(row, flux, error, flags, axis, product, facts):
     index, visit = row
-    header, suffix = facts["header"], "" if visit is None else str(visit)
     error = np.where(error[index] < _NO_ERROR, error[index], np.nan)
-    name = f"VHELIO{suffix}"
-    velocity = stated_velocity(header.get(name))
-    file = str(header.get(f"SFILE{visit}") or f"visit {visit}")
+    describe = _visit_facts if product.name == "apVisit" else _star_facts
     return build_spectrum(
         flux[index] * facts["flux_unit"],
         axis,
@@ -202,16 +250,53 @@ def _spectrum(row, flux, error, flags, axis, product, facts):
         quality_bits=QUALITY_BITS,
         bad_bits=BAD_BITS,
         object_id=facts["object_id"],
-        spectrum_id=f"{product.name}-{facts['object_id'] or facts['path'].name}"
-        + (f"-{file.removesuffix('.fits')}" if visit else ""),
         ivar=inverse_square(error),
         quality=translate(flags[index], _TABLE),
-        snr=stated_number(header.get(f"SNRVIS{suffix}" if visit else "SNR")),
-        radial_velocity=velocity,
-        velocity_source=f"header {name}",
         path=facts["path"],
-        header=header,
-        visit=file if visit else None,
+        header=facts["header"],
         medium=facts["medium"],
         checksum=facts["checksum"],
+        **describe(product, facts, visit),
     )
+
+
+def _star_facts(product, facts, visit):
+    header, suffix = facts["header"], "" if visit is None else str(visit)
+    # SDSS-V calls VRAD what was VHELIO; in older files VRAD is the shift that is left, or as observed.
+    velocity = f"VHELIO{suffix}" if "VHELIO" in header else f"VRAD{suffix}"
+    file = str(header.get(f"SFILE{visit}") or f"visit {visit}")
+    return {
+        "spectrum_id": f"{product.name}-{facts['object_id'] or facts['path'].name}"
+        + (f"-{file.removesuffix('.fits')}" if visit else ""),
+        "snr": stated_number(header.get(f"SNRVIS{suffix}" if visit else "SNR")),
+        "radial_velocity": stated_velocity(header.get(velocity)),
+        "velocity_source": f"header {velocity}",
+        "visit": file if visit else None,
+    }
+
+
+def _visit_facts(product, facts, visit):
+    header, file = facts["header"], facts["file"]
+    return {
+        "spectrum_id": f"apVisit-{facts['object_id'] or ''}-{file.removesuffix('.fits').removeprefix('apVisit-')}",
+        "snr": stated_number(header.get("SNR")),
+        "radial_velocity": stated_velocity(header.get("VRAD")),
+        "velocity_source": "header VRAD",
+        "barycentric_correction": stated_velocity(header.get("BC")),
+        "visit": file,
+    }
+
+
+def _doubt_velocity(path, header):
+    """Warn of a velocity that the file itself gives reasons to doubt."""
+    velocity, heliocentric, correction, peak = (
+        stated_number(header.get(key)) for key in ("VRAD", "VHELIO", "BC", "CCPEAK")
+    )
+    reason = None
+    if abs(velocity + correction - heliocentric) > _DISAGREE:
+        reason = f"VRAD = {velocity}, BC = {correction} and VHELIO = {heliocentric} km/s contradict each other"
+    elif np.isfinite(velocity) and peak < _WEAK_PEAK:
+        reason = f"VRAD = {velocity} km/s is doubtful: the cross-correlation has a peak of {peak}"
+    if reason:
+        advice = "pass radial_velocity=... (as observed: VHELIO1 - BC1, ... of the star's apStar) to prepare"
+        warnings.warn(f"{path}: {reason}; {advice}", VelocityWarning, stacklevel=3)

@@ -55,6 +55,29 @@ def aspcapstar(path, header=None, first=None, **options):
     return flux
 
 
+def apvisit(path, header=None, flags=None, profile=None, n=60, hdus=12, **options):
+    """An apVisit of DR13 to DR16: a row a detector, red, green, blue, each with decreasing wavelengths."""
+    ends = ((16955, 16473), (16436, 15857), (15811, 15143))
+    wavelength = np.stack([np.linspace(*end, n) for end in ends])
+    flux = flux_and_error(3 * n)[0].reshape(3, n) if profile is None else profile(wavelength)
+    error = np.full(flux.shape, 2.0)
+    error[1, 7] = 1e10
+    flags = np.zeros(flux.shape, dtype=np.int16) if flags is None else flags
+    primary = fits.PrimaryHDU()
+    primary.header.update(OBJID=STAR, PLATE="5095", MJD5=55844, FIBERID=128, V_APRED="0.12.4", SNR=45.0)
+    primary.header.update(BC=11.25, VRAD=-44.5, VHELIO=-33.25, CCPEAK=0.3)
+    primary.header.update(header or {})
+    images = [fits.ImageHDU(array) for array in (flux.astype("f4"), error.astype("f4"), flags, wavelength)]
+    units = ("Flux (10^-17 erg/s/cm^2/Ang)", "Flux Error (10^-17 erg/s/cm^2/Ang)", "Flag Mask (bitwise)")
+    for image, unit in zip(images, (*units, "Wavelength (Ang)"), strict=True):
+        image.header.update(CTYPE1="Pixel", CTYPE2="Chip", BUNIT=unit)
+    rest = [fits.ImageHDU(np.zeros((3, 5))) for _ in range(6)]
+    column = fits.Column("FILE", "31A", array=["apVisit-r12-5095-55844-128.fits"])
+    table = fits.BinTableHDU.from_columns([column])
+    fits.HDUList([primary, *images, *rest, table][:hdus]).writeto(path, **options)
+    return wavelength, flux
+
+
 def x1d(path, sources=1, unit="um", flux_unit="Jy", header=None, dq=None, asdf=True, **options):
     n = 50
     wavelength = np.linspace(1.0, 1.8, n)
@@ -229,6 +252,7 @@ def xp_sampled_csv(path):
 WRITERS = {
     "apstar.fits": ("apogee", apstar),
     "aspcapstar.fits": ("apogee", aspcapstar),
+    "apvisit.fits": ("apogee", apvisit),
     "x1d.fits": ("nirspec", x1d),
     "spec1d.fits": ("nirspec", spec1d),
     "msaexp.spec.fits": ("nirspec", msaexp),

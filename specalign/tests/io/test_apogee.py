@@ -1,4 +1,4 @@
-"""aspcapStar and apStar."""
+"""aspcapStar, apStar and apVisit."""
 
 import astropy.units as u
 import numpy as np
@@ -6,7 +6,13 @@ import pytest
 from astropy.io import fits
 from specutils import SpectrumList
 
-from specalign.exceptions import CorruptFileError, SpectrumUnitError, UnknownProductError
+from specalign.exceptions import (
+    CorruptFileError,
+    SpectrumError,
+    SpectrumUnitError,
+    UnknownProductError,
+    VelocityWarning,
+)
 from specalign.io.apogee import BAD_BITS, PRODUCTS, QUALITY_BITS, read
 from specalign.io.quality import decode
 from specalign.tests.io import synthetic
@@ -57,6 +63,18 @@ def test_apstar_with_one_visit_or_many(visits, rows, path):
     ids = [s.meta["spectrum_id"] for s in (*each, combined)]
     assert len(set(ids)) == len(ids) - (first == 0)
     assert {s.meta["object_id"] for s in each} == {STAR}
+
+
+def test_apstar_of_sdss_v_calls_its_barycentric_velocity_vrad(path):
+    """https://github.com/sdss/datamodel, datamodel/products/md/apStar.md: VRAD1 and VRAD2 agree, BC1 and BC2 do not."""
+    synthetic.apstar(path, header={"APRED": "1.0", "VRAD": 15.5, "VRAD1": 15.25, "VRAD2": 15.75})
+    with fits.open(path, mode="update") as hdus:
+        for suffix in ("", "1", "2"):
+            del hdus[0].header[f"VHELIO{suffix}"]
+    spectra = [*read(path), *read(path, visits="all")]
+    assert [s.meta["radial_velocity"].value for s in spectra] == [15.5, 15.25, 15.75]
+    assert [s.meta["velocity_source"] for s in spectra] == ["header VRAD", "header VRAD1", "header VRAD2"]
+    assert {s.meta["frame"] for s in spectra} == {"rest"}
 
 
 def test_an_error_of_1e10_is_no_information(path):
@@ -152,17 +170,101 @@ def test_arrays_of_different_shapes(path):
         read(path)
 
 
-def test_an_apvisit_is_refused_by_name(path):
+@pytest.mark.parametrize("visits", ["combined", "all"])
+def test_apvisit(visits, path):
+    wavelength, flux = synthetic.apvisit(path)
+    (spectrum,) = read(path, visits=visits)
+    assert spectrum.flux.unit == 1e-17 * u.erg / u.s / u.cm**2 / u.AA
+    np.testing.assert_allclose(spectrum.flux.value, flux.ravel(), rtol=1e-6)
+    assert spectrum.spectral_axis.to_value(u.AA).tolist() == wavelength.ravel().tolist()
+    assert (np.diff(spectrum.spectral_axis) < 0).all()
+    assert np.flatnonzero(spectrum.mask).tolist() == [60 + 7]
+    assert spectrum.uncertainty.array[0] == 0.25
+    meta = spectrum.meta
+    assert (meta["product"], meta["frame"], meta["medium"]) == ("apVisit", "observed", "vacuum")
+    assert (meta["normalization"], meta["object_id"], meta["snr"]) == ("none", STAR, 45.0)
+    assert (meta["radial_velocity"], meta["velocity_source"]) == (-44.5 * u.km / u.s, "header VRAD")
+    assert meta["barycentric_correction"] == 11.25 * u.km / u.s
+    assert meta["visit"] == "apVisit-r12-5095-55844-128.fits"
+    assert meta["spectrum_id"] == f"apVisit-{STAR}-r12-5095-55844-128"
+
+
+def test_the_flags_of_an_apvisit_stay_with_their_pixels(path):
+    flags = np.zeros((3, 60), dtype=np.int16)
+    flags[[0, 1, 2], [3, 4, 5]] = [1 << 1, 1 << 12, 1 << 14]
+    synthetic.apvisit(path, flags=flags)
+    (spectrum,) = read(path)
+    quality, bits = spectrum.meta["quality"], spectrum.meta["quality_bits"]
+    named = {i: decode(quality[i], bits) for i in np.flatnonzero(quality)}
+    assert named == {3: ["CRPIX"], 64: ["SIG_SKYLINE"], 67: ["NO_IVAR"], 125: ["NOT_ENOUGH_PSF"]}
+    assert np.flatnonzero(spectrum.mask).tolist() == [3, 67, 125]
+
+
+def test_an_apvisit_of_dr17_states_no_velocity(path):
+    """DR17 removed VRAD, VHELIO and BC from the header, and its table has no file name in some releases."""
+    synthetic.apvisit(path)
+    with fits.open(path, mode="update") as hdus:
+        for key in ("VRAD", "VHELIO", "BC", "CCPEAK"):
+            del hdus[0].header[key]
+        hdus[11].columns.change_name("FILE", "URI")
+    (spectrum,) = read(path)
+    meta = spectrum.meta
+    assert (meta["radial_velocity"], meta["velocity_source"], meta["barycentric_correction"]) == (None, "none", None)
+    assert (meta["visit"], meta["frame"]) == ("a.fits", "observed")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"CCPEAK": 0.07}, r"a.fits: VRAD = -44.5 km/s is doubtful: .* a peak of 0.07; pass radial_velocity="),
+        ({"VHELIO": -44.5}, r"a.fits: VRAD = -44.5, BC = 11.25 and VHELIO = -44.5 km/s contradict each other; pass"),
+    ],
+)
+def test_a_velocity_that_the_file_itself_doubts(header, message, path):
+    synthetic.apvisit(path, header=header)
+    with pytest.warns(VelocityWarning, match=message) as caught:
+        (spectrum,) = read(path)
+    assert caught[0].filename == __file__
+    assert spectrum.meta["radial_velocity"] == -44.5 * u.km / u.s
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5, 11])
+def test_an_apvisit_that_ends_between_two_extensions(keep, path):
+    synthetic.apvisit(path, hdus=keep, header={"HISTORY": "AP1DVISIT:  HDU10 - LSF coefficients"})
+    message = "the file holds a header and no data" if keep == 1 else f"this apVisit has 12 extensions, and {keep} are"
+    with pytest.raises(CorruptFileError, match=message):
+        read(path)
+
+
+def test_wavelengths_of_an_apvisit_that_cannot_be(path):
+    synthetic.apvisit(path)
+    with fits.open(path, mode="update") as hdus:
+        hdus[4].header["BUNIT"] = "Wavelength (nm)"
+    with pytest.raises(SpectrumUnitError, match=r"expected BUNIT = 'Wavelength \(Ang\)' .*, got 'Wavelength \(nm\)'"):
+        read(path)
+    with fits.open(path, mode="update") as hdus:
+        hdus[4].header["BUNIT"] = "Wavelength (Ang)"
+        hdus[4].data = hdus[4].data[::-1]  # the detectors in another order than the fluxes
+    with pytest.raises(SpectrumError, match=r"wavelength \[60\] = .* is out of order"):
+        read(path)
+    with fits.open(path, mode="update") as hdus:
+        hdus[4].data = hdus[4].data[:2]
+    with pytest.raises(CorruptFileError, match="there are 180 fluxes and 120 wavelengths"):
+        read(path)
+
+
+def test_an_image_of_all_fibers_is_no_apvisit(path):
     images = [fits.ImageHDU(np.zeros((3, 10))) for _ in range(4)]
     images[3].header["BUNIT"] = "Wavelength (Ang)"
     fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
-    with pytest.raises(UnknownProductError, match=r"found an APOGEE apVisit: .* reads aspcapStar, apStar"):
+    with pytest.raises(UnknownProductError, match=r"the apogee reader reads aspcapStar, apStar, apVisit"):
         read(path)
 
 
 def test_every_product_states_its_facts():
-    assert [(p.frame, p.medium, p.normalization) for p in PRODUCTS] == [
-        ("rest", "vacuum", "continuum"),
-        ("rest", "vacuum", "none"),
-    ]
+    assert {p.name: (p.frame, p.medium, p.normalization) for p in PRODUCTS} == {
+        "aspcapStar": ("rest", "vacuum", "continuum"),
+        "apStar": ("rest", "vacuum", "none"),
+        "apVisit": ("observed", "vacuum", "none"),
+    }
     assert all(p.data_model.startswith("https://") for p in PRODUCTS)

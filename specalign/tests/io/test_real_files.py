@@ -20,13 +20,14 @@ SPECTRA = SHARED / "data" / "spectra" if SHARED else None
 pytestmark = [
     pytest.mark.shared,
     pytest.mark.skipif(SHARED is None, reason="needs the folder 'shared' with real spectra beside the checkout"),
+    pytest.mark.filterwarnings("ignore:.*VRAD = .* km/s is doubtful:specalign.exceptions.VelocityWarning"),
 ]
 FOLDERS = ("apogee", "bad", "nirspec", "lamost_lrs", "lamost_mrs", "gaia_xp", "kepler")
 OWN = {"apogee": "apogee", "bad": "apogee", "nirspec": "nirspec", "lamost_lrs": "lamost", "gaia_xp": "gaia_xp"}
 
 # Folder: files and spectra a product, files refused as another product.  No real file is refused as damaged.
 EXPECTED = {
-    "apogee": ({"aspcapStar": (20, 20), "apStar": (5, 5)}, 5),
+    "apogee": ({"aspcapStar": (20, 20), "apStar": (5, 5), "apVisit": (4, 4)}, 1),
     "bad": ({"apStar": (1, 1)}, 0),
     "nirspec": ({"x1d": (1, 1), "spec1d": (8, 11), "msaexp": (2, 2)}, 1),
     "lamost_lrs": ({"lrs-coadd": (41, 41), "lrs-image": (15, 15)}, 1),
@@ -38,6 +39,7 @@ ONE_EACH = (
     "apogee/aspcapStar-r6-l30e.2-2M19535443+4424541.fits",
     "apogee/apStar-r6-2M03290406+3117075.fits",
     "apogee/apStar-dr17-2M17335483-2753043.fits",
+    "apogee/apVisit-r13-5095-55844-128.fits",
     "nirspec/spec1d_jw02609006001_03101_00002_source_2609_12.fits",
     "nirspec/jw02736-o007_s06355_nirspec_f290lp-g395m_x1d.fits",
     "lamost_lrs/3713134.fits",
@@ -136,7 +138,7 @@ def test_apogee_flux_is_that_of_the_file(name, hdu):
 def test_x1d_is_as_specutils_reads_it(tmp_path):
     """Our format takes the flux of every source; specutils takes the surface brightness of extended ones."""
     path = tmp_path / "a_x1d.fits"
-    with fits.open(SPECTRA / ONE_EACH[4]) as hdus:
+    with fits.open(SPECTRA / ONE_EACH[5]) as hdus:
         hdus[1].header["SRCTYPE"] = "POINT"
         hdus.writeto(path)
     ours = Spectrum.read(path, format="specalign x1d")
@@ -189,7 +191,7 @@ def test_the_empty_visit_is_read_all_masked():
 
 
 def test_pypeit_rows_and_traces():
-    spectra = READERS["nirspec"](SPECTRA / ONE_EACH[3])
+    spectra = READERS["nirspec"](SPECTRA / ONE_EACH[4])
     assert [s.meta["n_dropped"] for s in spectra] == [180, 180]
     assert [s.meta["n_traces"] for s in spectra] == [2, 2]
     assert [int((~s.mask).sum()) for s in spectra] == [2269, 552]

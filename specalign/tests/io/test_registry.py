@@ -14,6 +14,7 @@ PRODUCTS = [product for module in _MODULES for product in module.PRODUCTS]
 FILES = {
     "aspcapStar": synthetic.aspcapstar,
     "apStar": synthetic.apstar,
+    "apVisit": synthetic.apvisit,
     "x1d": synthetic.x1d,
     "spec1d": synthetic.spec1d,
     "msaexp": synthetic.msaexp,
