@@ -1,4 +1,4 @@
-"""APOGEE: aspcapStar, apStar and apVisit files of DR13 to DR17.
+"""APOGEE: aspcapStar, apStar and apVisit files of DR13 to DR17, and mwmStar files of DR19.
 
 specutils' loaders of these files give no mask, no flags and no velocity, fail for a star with one visit, give every
 aspcapStar a unit of its own, and know the apVisit of SDSS-V only; so the files are read here.
@@ -8,6 +8,10 @@ velocities" (https://www.sdss4.org/dr17/irspec/spectra/), and vacuum
 (https://sdss-astra.readthedocs.io/en/latest/user/datamodels/apogee.html); the airglow in its own sky spectrum agrees.
 The velocity that brings it to rest is VRAD, the Doppler shift as observed, and not VHELIO = VRAD + BC.  From DR17 on,
 these files state neither (changelog of https://github.com/sdss/datamodel, datamodel/products/md/apVisit.md).
+
+An mwmStar holds a table for each spectrograph and observatory, at rest (datamodel/products/md/mwmStar.md there).  Its
+reader was written from that page and checked against specutils' own; no real file was at hand.  The page gives no unit
+of flux: that of apStar is taken, as specutils does, and ``pixel_flags`` is taken to have the bits of apStar.
 """
 
 import re
@@ -53,6 +57,14 @@ PRODUCTS = (
         resolving_power=22500.0,
         format="specalign apVisit",
     ),
+    Product(
+        name="mwmStar",
+        instrument="apogee",
+        data_model="https://www.sdss.org/dr19/mwm/astra/output-files",
+        frame="rest",
+        resolving_power=22500.0,
+        format="specalign mwmStar",
+    ),
 )
 
 # APOGEE_PIXMASK, https://www.sdss4.org/dr17/algorithms/bitmasks/#APOGEE_PIXMASK: the survey's own numbers.
@@ -81,7 +93,7 @@ _TABLE = {bit: bit for bit in range(15)} | {None: 23}
 _NO_ERROR = 0.99e10
 _FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)  # a unit: a Quantity would scale the flux, not its ivar
 _FLUX_TEXT = "(10^-17 erg/s/cm^2/Ang)"
-_EXTENSIONS = {"aspcapStar": 5, "apStar": 10, "apVisit": 12}
+_EXTENSIONS = {"aspcapStar": 5, "apStar": 10, "apVisit": 12, "mwmStar": 5}
 _ANNOUNCED = re.compile(r"\bHDU(\d+)\b")  # apStar and apVisit files list their extensions in HISTORY
 # A height of the cross-correlation under which the velocity of a visit is doubted.  The survey documents no limit:
 # real files have 0.02, 0.03 and 0.07 with velocities that are wrong by hundreds of km/s, and 0.30 with a right one.
@@ -90,19 +102,19 @@ _DISAGREE = 1.0  # km/s
 
 
 def read(path, visits="combined"):
-    """Read an aspcapStar, apStar or apVisit file.
+    """Read an aspcapStar, apStar, apVisit or mwmStar file.
 
     Parameters
     ----------
     path : path-like
     visits : {"combined", "all"}
-        The combined spectrum, or each visit of an apStar on its own.  An aspcapStar has the combined one only, and
-        an apVisit the one visit: both words give it.
+        The combined spectrum, or each visit of an apStar on its own.  An aspcapStar has the combined one only, an
+        apVisit the one visit, and an mwmStar one sum a telescope: both words give all that there is.
 
     Returns
     -------
     spectra : `~specutils.SpectrumList`
-        aspcapStar, apStar: in the star's rest frame; the velocity of the header is a fact and is not to be applied
+        aspcapStar, apStar, mwmStar: in the star's rest frame; the stated velocity is a fact and is not to be applied
         again.  apVisit: as observed, its three detectors in one axis of decreasing wavelength;
         ``meta["radial_velocity"]`` is VRAD, which `prepare` applies, and ``meta["barycentric_correction"]`` is BC, so
         that VHELIO = VRAD + BC; both are None where the file states none.
@@ -122,6 +134,8 @@ def read(path, visits="combined"):
     path = existing_file(path)
     with open_fits(path) as hdus:
         product = _product(path, hdus)
+        if product.name == "mwmStar":
+            return SpectrumList(_mwm_spectra(path, hdus, product))
         flux, error, flags = _arrays(path, hdus, product)
         axis = (_wavelengths if product.name == "apVisit" else _axis)(path, hdus, flux.shape[-1])
         rows = _rows(path, hdus[0].header, len(flux), visits)
@@ -138,6 +152,7 @@ def _product(path, hdus):
         "aspcapStar": "FERRE" in header or _has_aspcap_table(hdus),
         "apStar": "SFILE1" in header,
         "apVisit": "V_APRED" in header and "MJD5" in header and "FIBERID" in header,
+        "mwmStar": "V_ASTRA" in header,
     }
     for product in PRODUCTS:
         if found[product.name] and _is_complete(path, hdus, product.name):
@@ -183,12 +198,15 @@ def _wavelengths(path, hdus, n_pixels):
 
 def _axis(path, hdus, n_pixels):
     header = hdus[1].header if "CRVAL1" in hdus[1].header else hdus[0].header
-    if not str(header.get("CTYPE1", "")).upper().startswith(("LOG-LINEAR", "AWAV", "WAVE")):
-        raise SpectrumUnitError(
-            f"{path}: expected CTYPE1 = 'LOG-LINEAR' (log10 of Angstrom), got {header.get('CTYPE1')!r}"
-        )
-    pixel = np.arange(n_pixels) + 1 - header.get("CRPIX1", 1)
-    return 10 ** (header["CRVAL1"] + header["CDELT1"] * pixel) * u.AA
+    return _log_axis(path, header, "1", n_pixels)
+
+
+def _log_axis(path, header, suffix, n_pixels):
+    kind = header.get(f"CTYPE{suffix}")
+    if not str(kind or "").upper().startswith(("LOG-LINEAR", "AWAV", "WAVE")):
+        raise SpectrumUnitError(f"{path}: expected CTYPE{suffix} = 'LOG-LINEAR' (log10 of Angstrom), got {kind!r}")
+    pixel = np.arange(n_pixels) + 1 - header.get(f"CRPIX{suffix}", 1)
+    return 10 ** (header[f"CRVAL{suffix}"] + header[f"CDELT{suffix}"] * pixel) * u.AA
 
 
 def _rows(path, header, n_rows, visits):
@@ -300,3 +318,48 @@ def _doubt_velocity(path, header):
     if reason:
         advice = "pass radial_velocity=... (as observed: VHELIO1 - BC1, ... of the star's apStar) to prepare"
         warnings.warn(f"{path}: {reason}; {advice}", VelocityWarning, stacklevel=3)
+
+
+def _mwm_spectra(path, hdus, product):
+    """The sums of APOGEE spectra in an mwmStar, one a telescope; those of the optical spectrograph are left alone."""
+    tables = [hdu for hdu in hdus[1:] if hdu.name.startswith("APOGEE/")]
+    names = {name.lower() for hdu in tables for name in hdu.columns.names}
+    if not {"flux", "ivar", "pixel_flags"} <= names or names & {"mjd", "model_flux"}:
+        raise unknown_product(path, "an Astra file of visits or models, which is no mwmStar", "apogee", PRODUCTS)
+    rows = [(table, i) for table in tables for i in range(len(table.data))]
+    if not rows:
+        raise unknown_product(path, "an mwmStar without APOGEE spectra", "apogee", PRODUCTS)
+    header, checksum = header_dict(hdus[0].header), checksum_state(hdus)
+    return [_mwm_spectrum(path, table, i, product, header, checksum) for table, i in rows]
+
+
+def _mwm_axis(path, table, row):
+    """The axis of the header, which is exact; else the column, which has single precision."""
+    if "CRVAL" in table.header:
+        return _log_axis(path, table.header, "", len(row["flux"]))
+    return native(row["wavelength"], dtype=float) * u.AA
+
+
+def _mwm_spectrum(path, table, index, product, header, checksum):
+    row = table.data[index]
+    flux, ivar = native(row["flux"], dtype=float), native(row["ivar"], dtype=float)
+    telescope = str(row["telescope"]).strip()
+    star = str(row["obj"]).strip() or str(header.get("SDSS_ID") or "")
+    return build_spectrum(
+        flux * _flux_unit(path, {"BUNIT": table.columns["flux"].unit or ""}, product),
+        _mwm_axis(path, table, row),
+        product=product,
+        quality_bits=QUALITY_BITS,
+        bad_bits=BAD_BITS,
+        object_id=star or None,
+        spectrum_id=f"mwmStar-{star or path.name}-{telescope}",
+        ivar=np.where(ivar > _NO_ERROR**-2.0, ivar, 0.0),
+        quality=translate(native(row["pixel_flags"]), _TABLE),
+        snr=stated_number(row["snr"]),
+        radial_velocity=stated_velocity(row["v_rad"]),
+        velocity_source="column v_rad",
+        path=path,
+        header=header,
+        checksum=checksum,
+        telescope=telescope,
+    )

@@ -1,4 +1,4 @@
-"""apVisit files on the grid of APOGEE, at rest, beside the combined spectrum of the same star."""
+"""apVisit and mwmStar files on the grid of APOGEE, at rest; visits beside the combined spectrum of the same star."""
 
 import warnings
 
@@ -106,6 +106,15 @@ def test_without_a_velocity_a_visit_stays_as_observed(apogee, tmp_path):
     with pytest.warns(VelocityWarning, match="stay in the observed frame"):
         prepared = apogee.prepare(apogee.read(path))
     assert (prepared.catalog["frame"][0], prepared.catalog["velocity_source"][0]) == ("observed", "none")
+
+
+def test_an_mwmstar_is_not_moved(apogee, tmp_path):
+    path = tmp_path / "a.fits"
+    synthetic.mwmstar(path, telescopes=("apo25m", "lco25m"), n=8575)
+    prepared = apogee.prepare(apogee.read(path))
+    assert prepared.catalog["frame"].tolist() == ["rest", "rest"]
+    assert prepared.catalog["velocity_applied"].value.tolist() == [0, 0]
+    assert prepared.catalog["radial_velocity"].value.tolist() == [115.5, 115.5]
 
 
 def test_the_axis_is_vacuum_and_observed(apogee, folder):

@@ -78,6 +78,47 @@ def apvisit(path, header=None, flags=None, profile=None, n=60, hdus=12, **option
     return wavelength, flux
 
 
+def mwmstar(path, telescopes=("apo25m",), header=None, extra=(), n=N_APOGEE, **options):
+    """An mwmStar of DR19: tables of BOSS and APOGEE spectra, north and south, most of them without a row."""
+    primary = fits.PrimaryHDU()
+    primary.header.update(V_ASTRA="0.6.0", SDSS_ID=99560000, N_BOSS=0, N_APOGEE=3)
+    primary.header.update(header or {})
+    north = [name for name in telescopes if name != "lco25m"]
+    south = [name for name in telescopes if name == "lco25m"]
+    parts = {"BOSS/APO": [], "BOSS/LCO": [], "APOGEE/APO": north, "APOGEE/LCO": south}
+    tables = [_mwm_table(name, rows, extra, n) for name, rows in parts.items()]
+    fits.HDUList([primary, *tables]).writeto(path, **options)
+    return mwm_flux(n)
+
+
+def mwm_flux(n):
+    return flux_and_error(n, seed=5)[0].astype("f4")
+
+
+def _mwm_table(name, telescopes, extra, n_pixels):
+    n, p = len(telescopes), f"{n_pixels}E"
+    flags = np.zeros(n_pixels, dtype="i8")
+    flags[20:22] = 2**0, 2**12
+    ivar = np.full(n_pixels, 0.25)
+    ivar[:3] = 0
+    wavelength = 10 ** (4.179 + 6e-6 * np.arange(n_pixels))
+    arrays = {"wavelength": wavelength, "flux": mwm_flux(n_pixels), "ivar": ivar}
+    columns = [fits.Column(key, p, array=np.tile(array, (n, 1))) for key, array in arrays.items()]
+    columns += [
+        fits.Column("pixel_flags", f"{n_pixels}K", array=np.tile(flags, (n, 1))),
+        fits.Column("sdss_id", "K", array=np.full(n, 99560000)),
+        fits.Column("obj", "18A", array=np.array([STAR] * n, dtype="U18")),
+        fits.Column("telescope", "6A", array=np.array(telescopes, dtype="U6")),
+        fits.Column("snr", "E", array=np.full(n, 120.5)),
+        fits.Column("v_rad", "E", array=np.full(n, 115.5)),
+        *(fits.Column(key, "J", array=np.full(n, 59680)) for key in ("min_mjd", "max_mjd", *extra)),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name=name)
+    table.header.update(INSTRMNT=name[:-4], CRVAL=4.179, CDELT=6e-6, CRPIX=1, CTYPE="LOG-LINEAR")
+    table.header.update(CUNIT="Angstrom (Vacuum)", NPIXELS=n_pixels)
+    return table
+
+
 def x1d(path, sources=1, unit="um", flux_unit="Jy", header=None, dq=None, asdf=True, **options):
     n = 50
     wavelength = np.linspace(1.0, 1.8, n)
@@ -253,6 +294,7 @@ WRITERS = {
     "apstar.fits": ("apogee", apstar),
     "aspcapstar.fits": ("apogee", aspcapstar),
     "apvisit.fits": ("apogee", apvisit),
+    "mwmstar.fits": ("apogee", mwmstar),
     "x1d.fits": ("nirspec", x1d),
     "spec1d.fits": ("nirspec", spec1d),
     "msaexp.spec.fits": ("nirspec", msaexp),

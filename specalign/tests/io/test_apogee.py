@@ -1,10 +1,10 @@
-"""aspcapStar, apStar and apVisit."""
+"""aspcapStar, apStar, apVisit and mwmStar."""
 
 import astropy.units as u
 import numpy as np
 import pytest
 from astropy.io import fits
-from specutils import SpectrumList
+from specutils import Spectrum, SpectrumList
 
 from specalign.exceptions import (
     CorruptFileError,
@@ -253,11 +253,80 @@ def test_wavelengths_of_an_apvisit_that_cannot_be(path):
         read(path)
 
 
+@pytest.mark.parametrize("visits", ["combined", "all"])
+def test_mwmstar(visits, path):
+    flux = synthetic.mwmstar(path, telescopes=("apo25m", "apo1m", "lco25m"), checksum=True)
+    spectra = read(path, visits=visits)
+    assert [s.meta["telescope"] for s in spectra] == ["apo25m", "apo1m", "lco25m"]
+    assert [s.meta["spectrum_id"] for s in spectra] == [f"mwmStar-{STAR}-{s.meta['telescope']}" for s in spectra]
+    for spectrum in spectra:
+        assert spectrum.flux.value.tolist() == flux.astype(float).tolist()
+        assert spectrum.flux.unit == 1e-17 * u.erg / u.s / u.cm**2 / u.AA
+        expected = 10 ** (4.179 + 6e-6 * np.arange(N_APOGEE))
+        np.testing.assert_allclose(spectrum.spectral_axis.to_value(u.AA), expected, rtol=1e-14)
+        assert np.flatnonzero(spectrum.mask).tolist() == [0, 1, 2, 20]
+        assert decode(spectrum.meta["quality"][21], spectrum.meta["quality_bits"]) == ["SIG_SKYLINE"]
+        meta = spectrum.meta
+        assert (meta["product"], meta["frame"], meta["medium"], meta["snr"]) == ("mwmStar", "rest", "vacuum", 120.5)
+        assert (meta["radial_velocity"], meta["velocity_source"]) == (115.5 * u.km / u.s, "column v_rad")
+        assert (meta["object_id"], meta["header"]["SDSS_ID"], meta["checksum"]) == (STAR, 99560000, "verified")
+
+
+def test_mwmstar_is_as_specutils_reads_it(path):
+    synthetic.mwmstar(path, checksum=True)
+    ours, theirs = read(path)[0], Spectrum.read(path, format="SDSS-V mwm", hdu=3)
+    good = ~ours.mask
+    assert (ours.flux == theirs.flux)[good].all()
+    assert (ours.uncertainty.array == theirs.uncertainty.array)[good].all()
+    np.testing.assert_allclose(ours.spectral_axis.value, theirs.spectral_axis.value, rtol=1e-7)
+    assert np.flatnonzero(theirs.mask & good).tolist() == [21]  # specutils takes every flag for a bad pixel
+
+
+def test_an_mwmstar_without_a_name_of_the_survey_has_its_number(path):
+    synthetic.mwmstar(path)
+    with fits.open(path, mode="update") as hdus:
+        hdus[3].data["obj"] = ""
+    assert read(path)[0].meta["object_id"] == "99560000"
+
+
+def test_an_mwmstar_without_an_axis_in_its_header(path):
+    synthetic.mwmstar(path)
+    expected = read(path)[0].spectral_axis.value
+    with fits.open(path, mode="update") as hdus:
+        for key in ("CRVAL", "CDELT", "CRPIX", "CTYPE"):
+            del hdus[3].header[key]
+    np.testing.assert_allclose(read(path)[0].spectral_axis.value, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"telescopes": ()}, "an mwmStar without APOGEE spectra"),
+        ({"extra": ("mjd",)}, "an Astra file of visits or models"),
+        ({"extra": ("model_flux",)}, "an Astra file of visits or models"),
+    ],
+)
+def test_files_of_astra_that_are_not_read(options, found, path):
+    synthetic.mwmstar(path, **options)
+    with pytest.raises(
+        UnknownProductError, match=f"a.fits: found {found}.* reads aspcapStar, apStar, apVisit, mwmStar"
+    ):
+        read(path)
+
+
+def test_an_mwmstar_that_ends_between_two_extensions(path):
+    synthetic.mwmstar(path)
+    with fits.open(path) as hdus:
+        fits.HDUList(hdus[:4]).writeto(path.with_name("b.fits"))
+    with pytest.raises(CorruptFileError, match="this mwmStar has 5 extensions, and 4 are there"):
+        read(path.with_name("b.fits"))
+
+
 def test_an_image_of_all_fibers_is_no_apvisit(path):
     images = [fits.ImageHDU(np.zeros((3, 10))) for _ in range(4)]
     images[3].header["BUNIT"] = "Wavelength (Ang)"
     fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
-    with pytest.raises(UnknownProductError, match=r"the apogee reader reads aspcapStar, apStar, apVisit"):
+    with pytest.raises(UnknownProductError, match=r"the apogee reader reads aspcapStar, apStar, apVisit, mwmStar"):
         read(path)
 
 
@@ -266,5 +335,6 @@ def test_every_product_states_its_facts():
         "aspcapStar": ("rest", "vacuum", "continuum"),
         "apStar": ("rest", "vacuum", "none"),
         "apVisit": ("observed", "vacuum", "none"),
+        "mwmStar": ("rest", "vacuum", "none"),
     }
     assert all(p.data_model.startswith("https://") for p in PRODUCTS)

@@ -15,6 +15,7 @@ FILES = {
     "aspcapStar": synthetic.aspcapstar,
     "apStar": synthetic.apstar,
     "apVisit": synthetic.apvisit,
+    "mwmStar": synthetic.mwmstar,
     "x1d": synthetic.x1d,
     "spec1d": synthetic.spec1d,
     "msaexp": synthetic.msaexp,
