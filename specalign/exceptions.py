@@ -16,6 +16,7 @@ __all__ = [
     "NonFiniteLossError",
     "PluginError",
     "PluginWarning",
+    "SkippedProductWarning",
     "SpecalignError",
     "SpecalignWarning",
     "SpectrumError",
@@ -92,6 +93,10 @@ class SpecalignWarning(UserWarning):
 
 class VelocityWarning(SpecalignWarning):
     """Spectra stay in the frame of the file, because no velocity is known, or velocities disagree."""
+
+
+class SkippedProductWarning(SpecalignWarning):
+    """A file holds products beside those that were read; the message names them."""
 
 
 class PluginWarning(SpecalignWarning):

@@ -7,6 +7,7 @@ where the file has them (FITS standard 4.0, sections 3 and 4.4.2.7, https://fits
 
 import contextlib
 import gzip
+import io
 import os
 import secrets
 import warnings
@@ -27,7 +28,9 @@ __all__ = [
     "header_dict",
     "native",
     "open_fits",
+    "read_bytes",
     "read_text",
+    "room",
 ]
 
 BLOCK = 2880
@@ -74,12 +77,14 @@ def existing_file(path):
 
 
 @contextlib.contextmanager
-def open_fits(path):
+def open_fits(path, content=None):
     """Open a FITS file, plain or gzipped, only if all of it is there.
 
     Parameters
     ----------
     path : str or `~pathlib.Path`
+    content : bytes, optional
+        The file itself, where it comes out of an archive; ``path`` then only names it.
 
     Yields
     ------
@@ -110,8 +115,8 @@ def open_fits(path):
     ...         print(hdus[0].data, checksum_state(hdus))
     [1. 1. 1.] verified
     """
-    path = existing_file(path)
-    with open_stream(path) as stream, _failing_as_corrupt(path), warnings.catch_warnings():
+    path = existing_file(path) if content is None else path
+    with open_stream(path, content) as stream, failing_as_corrupt(path), warnings.catch_warnings():
         _verify_structure(stream, path)
         stream.seek(0)
         # What astropy warns of (a card that is not standard, a cut within the last padding) was judged above.
@@ -121,9 +126,9 @@ def open_fits(path):
 
 
 @contextlib.contextmanager
-def open_stream(path):
+def open_stream(path, content=None):
     """The bytes of a file, unpacked when they are gzipped, whatever the file is called."""
-    with open(path, "rb") as raw:
+    with open(path, "rb") if content is None else io.BytesIO(content) as raw:
         packed = raw.read(2) == GZIP_MAGIC
         raw.seek(0)
         if not packed:
@@ -133,7 +138,23 @@ def open_stream(path):
             yield stream
 
 
-def read_text(path):
+def read_bytes(path, content=None):
+    """All of a file, plain or gzipped, or of ``content``; a packed one gives no more than is plausible.
+
+    Raises
+    ------
+    specalign.exceptions.CorruptFileError
+        The compression is damaged, or the file unpacks to more than real files do.
+    """
+    path = existing_file(path) if content is None else path
+    with open_stream(path, content) as stream, failing_as_corrupt(path):
+        found = stream.read(_room_of(stream) if isinstance(stream, gzip.GzipFile) else -1)
+        if stream.read(1):
+            raise corrupt(path, f"the text unpacks to more than {len(found)} bytes, which is not plausible")
+    return found
+
+
+def read_text(path, content=None):
     """The text of a file, plain or gzipped, which must end with a line break: a cut file seldom does.
 
     Raises
@@ -141,19 +162,15 @@ def read_text(path):
     specalign.exceptions.CorruptFileError
         The file is empty, ends within a line, is not UTF-8, or its compression is damaged.
     """
-    path = existing_file(path)
-    with open_stream(path) as stream, _failing_as_corrupt(path):
-        content = stream.read(_room(path) if isinstance(stream, gzip.GzipFile) else -1)
-        if stream.read(1):
-            raise corrupt(path, f"the text unpacks to more than {len(content)} bytes, which is not plausible")
-        text = content.decode("utf-8")
+    with failing_as_corrupt(path):
+        text = read_bytes(path, content).decode("utf-8")
     if not text.endswith("\n"):
         raise corrupt(path, "the text ends in the middle of a line" if text else "the file is empty")
     return text
 
 
 @contextlib.contextmanager
-def _failing_as_corrupt(path):
+def failing_as_corrupt(path):
     """Whatever a reader stumbles over in a file that claims to be a product is a damaged file."""
     try:
         yield
@@ -163,9 +180,21 @@ def _failing_as_corrupt(path):
         raise corrupt(path, f"the content cannot be interpreted ({type(error).__name__}: {error})") from error
 
 
-def _room(path):
-    """Bytes that a gzipped file may unpack to: real files shrink 2 to 10 times, and bombs 1000 times."""
-    return max(SMALL, EXPANSION * path.stat().st_size)
+def room(size):
+    """Bytes that ``size`` packed bytes may unpack to: real files shrink 2 to 10 times, and bombs 1000 times."""
+    return max(SMALL, EXPANSION * size)
+
+
+def _room_of(stream):
+    return room(_size(stream.fileobj))
+
+
+def _size(stream):
+    """Bytes of an open file or buffer, which stays where it is."""
+    place = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(place)
+    return size
 
 
 def _verify_structure(stream, path):
@@ -267,13 +296,13 @@ def _verify_data(stream, path, header, cards, index):
 def _verify_room(stream, path, size, index):
     """Refuse a size that cannot be true before anything is read."""
     if isinstance(stream, gzip.GzipFile):
-        held = _room(path)
+        held = _room_of(stream)
         if held < size:
             raise corrupt(
                 path, f"extension {index} claims {size} bytes, which is not plausible for a file packed so small"
             )
         return
-    held = path.stat().st_size - stream.tell()
+    held = _size(stream) - stream.tell()
     if held < size:
         raise corrupt(path, f"extension {index} claims {size} bytes of data, and the file holds {held} of them")
 

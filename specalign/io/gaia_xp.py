@@ -1,19 +1,21 @@
 """Gaia XP: continuous coefficients with their covariance, and sampled spectra, of DR3.
 
-Files of the archive (csv, ecsv, fits), combined chunks with a column a coefficient, and parquet tables.
+Files of the archive (csv, ecsv, fits, VOTable, DataLink zip), combined chunks with a column a coefficient, and parquet
+tables: `specalign.io.gaia_formats` makes rows of them.
 """
+
+import warnings
 
 import astropy.units as u
 import numpy as np
-from astropy.io import fits
 from specutils import SpectrumList
 
-from specalign.exceptions import SpectrumUnitError
-from specalign.io.files import checksum_state, corrupt, existing_file, native, open_fits
+from specalign.exceptions import SkippedProductWarning
+from specalign.io.files import corrupt, existing_file
+from specalign.io.gaia_formats import BANDS, FLUX_UNIT, N_COEFFICIENTS, SAMPLING, read_tables
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import bit_value
 from specalign.io.spectra import build_spectrum, inverse_square, stated_number
-from specalign.io.tables import read_parquet, read_text_table
 
 __all__ = ["BAD_BITS", "N_COEFFICIENTS", "PRODUCTS", "QUALITY_BITS", "SAMPLING", "correlation_matrix", "read"]
 
@@ -37,16 +39,6 @@ PRODUCTS = (
 QUALITY_BITS = {"MISSING_BP": 0, "MISSING_RP": 1}
 BAD_BITS = ("MISSING_BP", "MISSING_RP")
 
-N_COEFFICIENTS = 55  # a band
-SAMPLING = np.arange(336.0, 1021.0, 2.0)  # nm, of the sampled spectra (the archive's table has no wavelengths)
-_FLUX_UNIT = u.W / u.m**2 / u.nm
-_BANDS = ("bp", "rp")
-_ARRAYS = {f"{band}_coefficient{part}" for band in _BANDS for part in ("s", "_errors", "_correlations")} | {
-    "flux",
-    "flux_error",
-}
-_ENDINGS = (".csv", ".ecsv", ".fits", ".parquet")
-
 
 def read(path, visits="combined"):
     """Read XP spectra: a row a source.
@@ -54,7 +46,8 @@ def read(path, visits="combined"):
     Parameters
     ----------
     path : path-like
-        csv, ecsv or fits, each also gzipped, or parquet (needs pyarrow).
+        csv, ecsv, fits or VOTable (xml, vot), each also gzipped; a DataLink archive (zip) of them, of which the
+        members ``XP_CONTINUOUS...`` and ``XP_SAMPLED...`` are read in memory; or parquet (needs pyarrow).
     visits : {"combined", "all"}
         XP spectra are means over all transits: both words give them.
 
@@ -64,107 +57,58 @@ def read(path, visits="combined"):
         Sampled spectra have a wavelength axis.  Continuous ones have the numbers 0 to 109 as their axis: 55
         coefficients of BP, then 55 of RP; ``meta["coefficient_error"]`` is (110,) and
         ``meta["coefficient_correlation"]`` a tuple of two (55, 55) arrays, or None where the file has none.
-        A source without BP (or RP) has that half masked with the bit MISSING_BP (MISSING_RP).
+        A source without BP (or RP) has that half masked with the bit MISSING_BP (MISSING_RP): `prepare` rejects
+        it, since samples need both.  ``meta["member"]`` names the member of an archive, and
+        ``meta["header"]["votable_remarks"]`` keeps what astropy's parser found unusual in a VOTable.
 
     Raises
     ------
     specalign.exceptions.CorruptFileError
-        The file is cut, or a row has not the length that it should have; the source is named.
+        The file is cut, or a row has not the length that it should have; the source is named.  An archive has a
+        damaged member, a name that points outside, or states sizes that are not plausible.
+    specalign.exceptions.SpectrumUnitError
+        Flux or wavelengths have another unit than W m-2 nm-1 and nm.
     specalign.exceptions.UnknownProductError
+        Nothing in the file is an XP spectrum.
+
+    Warns
+    -----
+    specalign.exceptions.SkippedProductWarning
+        The file has other products beside the XP spectra; the message names them.
     """
     check_visits(visits)
     path = existing_file(path)
-    rows, checksum = _rows(path)
-    product = _product(path, rows)
+    tables, others = read_tables(path)
+    if not tables:
+        raise unknown_product(path, "; ".join(others), "gaia_xp", PRODUCTS)
+    if others:
+        warnings.warn(f"{path}: read the XP spectra, and left {'; '.join(others)}", SkippedProductWarning, stacklevel=3)
+    return SpectrumList([_spectrum(table, row) for table in tables for row in table.rows])
+
+
+def _spectrum(table, row):
+    product = next(product for product in PRODUCTS if product.name == table.kind)
     build = _continuous if product.name == "xp-continuous" else _sampled
-    return SpectrumList([build(path, row, product, checksum) for row in rows])
+    return build(table.origin, row, product, table.checksum)
 
 
-def _rows(path):
-    """The table as a list of dicts, whatever its format, and the state of its checksum."""
-    ending = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower()
-    if ending.endswith((".csv", ".ecsv")):
-        return read_text_table(path, _ARRAYS), "none"
-    if ending.endswith(".parquet"):
-        return read_parquet(path, _ARRAYS), "none"
-    if ending.endswith((".fits", ".fit")):
-        with open_fits(path) as hdus:
-            return _fits_rows(path, hdus), checksum_state(hdus)
-    raise unknown_product(path, f"a file that ends with {path.suffix!r}; expected {_ENDINGS}", "gaia_xp", PRODUCTS)
-
-
-def _fits_rows(path, hdus):
-    tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
-    if len(tables) != 1:
-        raise unknown_product(path, hdus, "gaia_xp", PRODUCTS)
-    _check_flux_unit(path, tables[0])
-    table = tables[0].data
-    columns = {name.lower(): table[name] for name in table.names}
-    combined = _combined_columns(columns)
-    plain = {name: _plain_column(column) for name, column in columns.items() if not _is_combined(name)}
-    return [{name: column[i] for name, column in (plain | combined).items()} for i in range(len(table))]
-
-
-def _plain_column(column):
-    return list(column) if column.dtype == object else native(column)
-
-
-def _is_combined(name):
-    return "_coeff_" in name
-
-
-def _combined_columns(columns):
-    """Columns bp_coeff_0 to bp_coeff_54 and e_bp_coeff_0 ... as the archive's array columns."""
-    if "bp_coeff_0" not in columns:
-        return {}
-    arrays = {}
-    for band in _BANDS:
-        for prefix, name in (("", "coefficients"), ("e_", "coefficient_errors")):
-            parts = [native(columns[f"{prefix}{band}_coeff_{i}"], dtype=float) for i in range(N_COEFFICIENTS)]
-            arrays[f"{band}_{name}"] = np.stack(parts, axis=1)
-    return arrays
-
-
-def _check_flux_unit(path, table):
-    """The unit of sampled flux, where a FITS file has one, must be the data model's."""
-    text = table.columns["flux"].unit if "flux" in table.columns.names else None
-    if text and not _converts(text):
-        raise SpectrumUnitError(f"{path}: the flux has the unit {text!r}; expected {_FLUX_UNIT}")
-
-
-def _converts(text):
-    try:
-        return u.Unit(text) == _FLUX_UNIT
-    except ValueError:
-        return False
-
-
-def _product(path, rows):
-    if not rows:
-        raise corrupt(path, "the table has no row")
-    names = set(rows[0])
-    if {"source_id", "bp_coefficients", "rp_coefficients"} <= names:
-        return PRODUCTS[0]
-    if {"source_id", "flux", "flux_error"} <= names:
-        return PRODUCTS[1]
-    shown = ", ".join(list(rows[0])[:6])
-    raise unknown_product(path, f"a table without XP spectra (columns {shown}, ...)", "gaia_xp", PRODUCTS)
-
-
-def _array(path, row, name, length):
+def _array(origin, row, name, length):
     """An array of a row with the length that it must have; None where the source has none."""
     values = row.get(name)
-    values = np.zeros(0) if values is None else np.asarray(values, dtype=float)
+    try:
+        values = np.zeros(0) if values is None else np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise corrupt(origin, f"source {row.get('source_id')}: {name} holds no numbers ({error})") from error
     if values.size not in (0, length) or values.ndim != 1:
         what = f"source {row.get('source_id')}: {name} has {values.shape} values, and {length} were expected"
-        raise corrupt(path, what)
+        raise corrupt(origin, what)
     return values if values.size else None
 
 
-def _source_id(path, row):
+def _source_id(origin, row):
     text = str(row["source_id"])
     if not text.isdigit():
-        raise corrupt(path, f"source_id is {text!r}, and an integer was expected")
+        raise corrupt(origin, f"source_id is {text!r}, and an integer was expected")
     return text
 
 
@@ -175,15 +119,15 @@ def _scalars(row):
     }
 
 
-def _continuous(path, row, product, checksum):
-    n, source = N_COEFFICIENTS, _source_id(path, row)
+def _continuous(origin, row, product, checksum):
+    n, source = N_COEFFICIENTS, _source_id(origin, row)
     flux, error = np.full(2 * n, np.nan), np.full(2 * n, np.nan)
     quality = np.zeros(2 * n, dtype=np.uint32)
-    for i, band in enumerate(_BANDS):
+    for i, band in enumerate(BANDS):
         half = slice(i * n, (i + 1) * n)
-        values, errors = (_array(path, row, f"{band}_{name}", n) for name in ("coefficients", "coefficient_errors"))
+        values, errors = (_array(origin, row, f"{band}_{name}", n) for name in ("coefficients", "coefficient_errors"))
         if values is None or errors is None:
-            _check_absent(path, row, band)
+            _check_absent(origin, row, band)
             quality[half] = bit_value(QUALITY_BITS, f"MISSING_{band.upper()}")
         else:
             flux[half], error[half] = values, errors
@@ -197,35 +141,36 @@ def _continuous(path, row, product, checksum):
         spectrum_id=f"xp-continuous-{source}",
         ivar=inverse_square(error),
         quality=quality,
-        path=path,
+        path=origin.path,
+        member=origin.member,
         header=_scalars(row),
         checksum=checksum,
         coefficient_error=error,
-        coefficient_correlation=_correlations(path, row),
-        coefficient_standard_deviation=tuple(stated_number(row.get(f"{band}_standard_deviation")) for band in _BANDS),
-        n_relevant_bases=tuple(stated_number(row.get(f"{band}_n_relevant_bases")) for band in _BANDS),
+        coefficient_correlation=_correlations(origin, row),
+        coefficient_standard_deviation=tuple(stated_number(row.get(f"{band}_standard_deviation")) for band in BANDS),
+        n_relevant_bases=tuple(stated_number(row.get(f"{band}_n_relevant_bases")) for band in BANDS),
     )
 
 
-def _check_absent(path, row, band):
+def _check_absent(origin, row, band):
     """A source without a band says so; where it counts parameters, the file has lost them."""
     stated = stated_number(row.get(f"{band}_n_parameters"))
     if stated > 0:
         what = f"source {row.get('source_id')} states {stated:g} parameters of {band.upper()}, and has none"
-        raise corrupt(path, what)
+        raise corrupt(origin, what)
 
 
-def _correlations(path, row):
+def _correlations(origin, row):
     """Both bands' correlation matrices, or None where the table has none; a band that is absent is NaN."""
-    packed = [_packed(path, row, f"{band}_coefficient_correlations") for band in _BANDS]
+    packed = [_packed(origin, row, f"{band}_coefficient_correlations") for band in BANDS]
     if all(values is None for values in packed):
         return None
     absent = np.full((N_COEFFICIENTS, N_COEFFICIENTS), np.nan)
     return tuple(absent if values is None else correlation_matrix(values, N_COEFFICIENTS) for values in packed)
 
 
-def _packed(path, row, name):
-    return _array(path, row, name, N_COEFFICIENTS * (N_COEFFICIENTS - 1) // 2)
+def _packed(origin, row, name):
+    return _array(origin, row, name, N_COEFFICIENTS * (N_COEFFICIENTS - 1) // 2)
 
 
 def correlation_matrix(packed, n):
@@ -258,13 +203,13 @@ def correlation_matrix(packed, n):
     return matrix
 
 
-def _sampled(path, row, product, checksum):
-    source = _source_id(path, row)
-    flux, error = (_array(path, row, name, SAMPLING.size) for name in ("flux", "flux_error"))
+def _sampled(origin, row, product, checksum):
+    source = _source_id(origin, row)
+    flux, error = (_array(origin, row, name, SAMPLING.size) for name in ("flux", "flux_error"))
     if flux is None or error is None:
-        raise corrupt(path, f"source {source} has no flux or no flux_error")
+        raise corrupt(origin, f"source {source} has no flux or no flux_error")
     return build_spectrum(
-        flux * _FLUX_UNIT,
+        flux * FLUX_UNIT,
         SAMPLING * u.nm,
         product=product,
         quality_bits=QUALITY_BITS,
@@ -272,7 +217,8 @@ def _sampled(path, row, product, checksum):
         object_id=source,
         spectrum_id=f"xp-sampled-{source}",
         ivar=inverse_square(error),
-        path=path,
+        path=origin.path,
+        member=origin.member,
         header=_scalars(row),
         checksum=checksum,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from specalign.exceptions import UnknownProductError
 
-__all__ = ["FRAMES", "MEDIA", "NORMALIZATIONS", "VISITS", "Product", "check_visits", "unknown_product"]
+__all__ = ["FRAMES", "MEDIA", "NORMALIZATIONS", "VISITS", "Product", "check_visits", "describe", "unknown_product"]
 
 FRAMES = ("rest", "barycentric", "observed")
 MEDIA = ("vacuum", "air")
@@ -71,7 +71,7 @@ def unknown_product(path, found, instrument, products):
     instrument : str
     products : iterable of Product
     """
-    found = found if isinstance(found, str) else _describe(found)
+    found = found if isinstance(found, str) else describe(found)
     names = ", ".join(product.name for product in products)
     return UnknownProductError(
         f"{path}: found {found}; the {instrument} reader reads {names}. Use the reader of that file's instrument, or "
@@ -79,7 +79,7 @@ def unknown_product(path, found, instrument, products):
     )
 
 
-def _describe(hdus):
+def describe(hdus):
     """What a FITS file says of itself, in one line."""
     header = hdus[0].header
     keys = ("TELESCOP", "INSTRUME", "SURVEY", "DATAMODL", "DMODCLS", "OBSMODE")

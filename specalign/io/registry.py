@@ -23,11 +23,12 @@ def register(reader, product):
     def read_list(path, visits="combined", **kwargs):
         spectra = reader(path, visits=visits)
         found = {spectrum.meta["product"] for spectrum in spectra}
-        if found != {product.name}:
+        if product.name not in found:
             raise UnknownProductError(
                 f"{path}: found {', '.join(sorted(found))}, and format={product.format!r} was asked for."
             )
-        return spectra
+        # An archive may hold several products; the format says which of them is wanted.
+        return SpectrumList([spectrum for spectrum in spectra if spectrum.meta["product"] == product.name])
 
     def read_one(path, visits="combined", **kwargs):
         spectra = read_list(path, visits=visits)

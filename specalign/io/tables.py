@@ -14,7 +14,7 @@ _UNKNOWN = ("", "null", "nan", "none")
 PARQUET_MAGIC = b"PAR1"
 
 
-def read_text_table(path, arrays):
+def read_text_table(path, arrays, content=None):
     """Rows of a csv or ecsv file; empty cells become None, and those of the columns ``arrays`` become arrays.
 
     Raises
@@ -22,7 +22,7 @@ def read_text_table(path, arrays):
     specalign.exceptions.CorruptFileError
         The text ends within a line, a row has more or fewer cells than the header, or an array is not closed.
     """
-    lines = [line for line in read_text(path).splitlines() if not line.startswith("#")]
+    lines = [line for line in read_text(path, content).splitlines() if not line.startswith("#")]
     try:
         names, *rows = csv.reader(lines, strict=True)
     except (ValueError, csv.Error) as error:

@@ -14,13 +14,16 @@ def structure_cuts(size, random, seed):
 def harmless_cuts(path):
     """Whether a cut may be accepted: within the padding after the last data of a FITS file, or after a row of a table.
 
-    A text table that ends with a whole row cannot know of the rows after it; a packed file has no harmless cut.
+    A text table that ends with a whole row cannot know of the rows after it; XML ends with its last mark; a packed file
+    has no harmless cut.
     """
     raw = path.read_bytes()
     if path.suffix in (".csv", ".ecsv"):
         lines = raw.split(b"\n")
         first = next(i for i, line in enumerate(lines) if not line.startswith(b"#"))
         return lambda size: raw[:size].endswith(b"\n") and raw[:size].count(b"\n") > first + 1
+    if path.suffix == ".xml":
+        return lambda size: size >= len(raw.rstrip())
     if path.suffix != ".fits":
         return lambda size: False
     with fits.open(path) as hdus:

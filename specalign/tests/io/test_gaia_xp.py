@@ -176,8 +176,11 @@ def test_tables_and_files_of_something_else(tmp_path):
     fits.HDUList([fits.PrimaryHDU(np.ones(2))]).writeto(tmp_path / "a.fits")
     with pytest.raises(UnknownProductError, match="the gaia_xp reader reads xp-continuous, xp-sampled"):
         read(tmp_path / "a.fits")
+    (tmp_path / "a.txt").write_text("source_id\n")
+    with pytest.raises(UnknownProductError, match=r"ends with '.txt'; expected .*'.csv'"):
+        read(tmp_path / "a.txt")
     (tmp_path / "a.xml").write_text("<VOTABLE/>\n")
-    with pytest.raises(UnknownProductError, match=r"ends with '.xml'; expected .*'.csv'"):
+    with pytest.raises(UnknownProductError, match="found a VOTable without a table"):
         read(tmp_path / "a.xml")
 
 

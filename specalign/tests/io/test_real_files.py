@@ -1,5 +1,6 @@
 """Every real file beside the checkout is read, or refused with the right error, by the reader of every instrument."""
 
+import warnings
 from collections import Counter
 
 import astropy.units as u
@@ -9,7 +10,7 @@ from astropy.io import fits
 from scipy.ndimage import median_filter
 from specutils import Spectrum
 
-from specalign.exceptions import CorruptFileError, SpecalignError
+from specalign.exceptions import CorruptFileError, SkippedProductWarning, SpecalignError
 from specalign.io import READERS
 from specalign.io.quality import decode
 from specalign.tests.conftest import find_shared
@@ -31,7 +32,7 @@ EXPECTED = {
     "bad": ({"apStar": (1, 1)}, 0),
     "nirspec": ({"x1d": (1, 1), "spec1d": (8, 11), "msaexp": (2, 2)}, 1),
     "lamost_lrs": ({"lrs-coadd": (41, 41), "lrs-image": (15, 15)}, 1),
-    "gaia_xp": ({"xp-continuous": (9, 2053), "xp-sampled": (3, 6)}, 6),
+    "gaia_xp": ({"xp-continuous": (10, 2057), "xp-sampled": (6, 18)}, 2),
     "lamost_mrs": ({}, 3),
     "kepler": ({}, 15),
 }
@@ -50,6 +51,10 @@ ONE_EACH = (
     "gaia_xp/calspec_10_continuous.csv",
     "gaia_xp/XP_CONTINUOUS_RAW.ecsv",
     "nirspec/calib_prism-clear_iras-05248-7007_s200a1.v1.spec.fits.gz",
+    "gaia_xp/XP_CONTINUOUS_RAW.xml",
+    "gaia_xp/XP_SAMPLED_COMBINED.xml",
+    "gaia_xp/gaia_dr3_source_id_5937083312263887616_dl_products_fits.zip",
+    "gaia_xp/gaia_dr3_source_id_5937083312263887616_dl_products_vot.zip",
 )
 
 
@@ -57,17 +62,25 @@ def own(path):
     return OWN[path.parent.name]
 
 
+def read(instrument, path):
+    """The spectra of a file; archives hold products of other kinds, of which their readers warn."""
+    with warnings.catch_warnings():
+        if path.suffix == ".zip":
+            warnings.simplefilter("ignore", SkippedProductWarning)
+        return READERS[instrument](path)
+
+
 def outcomes(instrument, folder):
-    """Counts of what one reader does with the files of one folder."""
+    """Counts of what one reader does with the files of one folder; a file counts by the product of its first."""
     files, spectra, ids = Counter(), Counter(), []
     for path in sorted((SPECTRA / folder).iterdir()):
         try:
-            found = READERS[instrument](path)
+            found = read(instrument, path)
         except SpecalignError as error:
             files[type(error).__name__ if str(path) in str(error) else str(error)] += 1
         else:
             files[found[0].meta["product"]] += 1
-            spectra[found[0].meta["product"]] += len(found)
+            spectra.update(spectrum.meta["product"] for spectrum in found)
             ids += [spectrum.meta["spectrum_id"] for spectrum in found]
     return files, spectra, ids
 
@@ -109,12 +122,12 @@ def test_all_cuts_of_a_real_file(name, tmp_path):
 
 def check_cuts(name, tmp_path, raw, cuts):
     original, path = SPECTRA / name, tmp_path / name.split("/")[1]
-    read, harmless = READERS[own(original)], harmless_cuts(original)
-    expected = contents(read(original))
+    reader, harmless = own(original), harmless_cuts(original)
+    expected = contents(read(reader, original))
     for size in cuts:
         path.write_bytes(raw[:size])
         try:
-            found = contents(read(path))
+            found = contents(read(reader, path))
         except CorruptFileError as error:
             found = str(error)
         accepted = harmless(size) and found == expected[: len(found)]
@@ -253,9 +266,27 @@ def test_xp_sources_without_bp():
     for kind in ("csv", "fits"):
         spectra = READERS["gaia_xp"](folder / f"XP_CONTINUOUS_RAW_with_missing_BP.{kind}")
         assert [int(s.mask.sum()) for s in spectra] == [0, 55, 0]
-    text, table = (READERS["gaia_xp"](folder / f"XP_CONTINUOUS_RAW.{kind}") for kind in ("csv", "fits"))
+
+
+@pytest.mark.parametrize("kind", ["ecsv", "fits", "xml"])
+def test_every_format_of_one_table_gives_the_same(kind):
+    text, table = (READERS["gaia_xp"](SPECTRA / "gaia_xp" / f"XP_CONTINUOUS_RAW.{one}") for one in ("csv", kind))
     for one, other in zip(text, table, strict=True):
+        assert one.meta["object_id"] == other.meta["object_id"]
         assert (one.flux.value == other.flux.value).all()
+        np.testing.assert_allclose(one.meta["coefficient_error"], other.meta["coefficient_error"], rtol=1e-6)
         for a, b in zip(one.meta["coefficient_correlation"], other.meta["coefficient_correlation"], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
             assert np.linalg.eigvalsh(a).min() > 0
+
+
+def test_both_archives_of_one_source_give_the_same():
+    paths = [
+        SPECTRA / "gaia_xp" / f"gaia_dr3_source_id_5937083312263887616_dl_products_{k}.zip" for k in ("fits", "vot")
+    ]
+    found = []
+    for path in paths:
+        with pytest.warns(SkippedProductWarning, match=r"and left MCMC_MSC-Gaia DR3 5937083312263887616\.\w+$"):
+            found.append(contents(READERS["gaia_xp"](path)))
+    assert found[0] == found[1]
+    assert [one[-1] for one in found[0]] == ["xp-sampled-5937083312263887616", "xp-continuous-5937083312263887616"]
