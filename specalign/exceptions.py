@@ -23,6 +23,7 @@ __all__ = [
     "SpectrumUnitError",
     "UnknownPluginError",
     "UnknownProductError",
+    "UnreliableVelocityWarning",
     "VelocityWarning",
 ]
 
@@ -97,6 +98,10 @@ class VelocityWarning(SpecalignWarning):
 
 class SkippedProductWarning(SpecalignWarning):
     """A file holds products beside those that were read; the message names them."""
+
+
+class UnreliableVelocityWarning(VelocityWarning):
+    """Measured velocities are not to be trusted; the message names the spectra and says why."""
 
 
 class PluginWarning(SpecalignWarning):
