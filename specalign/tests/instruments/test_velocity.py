@@ -187,6 +187,20 @@ def test_beyond_the_range_is_flagged_as_at_the_edge(truth):
     assert not table["reliable"][0]
 
 
+@pytest.mark.parametrize("truth", [1500.0, -2500.0])
+def test_far_beyond_the_range_is_never_reliable(truth):
+    assert not quietly(*noisy(np.full(50, truth), 0.03), max_velocity=300 * u.km / u.s)["reliable"].any()
+
+
+@pytest.mark.parametrize("noise", [0.4, 0.6])
+def test_what_is_reliable_in_much_noise_is_right(noise):
+    truth = np.random.default_rng(12).uniform(-400, 400, 600)
+    table = quietly(*noisy(truth, noise))
+    pull = (table["velocity"].value - truth) / table["velocity_err"].value
+    assert table["reliable"].any()
+    assert np.abs(pull[table["reliable"]]).max() < 5
+
+
 def test_noise_alone_is_not_a_velocity():
     flux = 1 + 0.1 * np.random.default_rng(8).standard_normal((300, 1200))
     table = quietly(flux, np.full(flux.shape, 100.0))
