@@ -33,6 +33,7 @@ MODES = {
     "lrs": {"step": 1e-4, "arms": ((3700.0, 9100.0),), "resolving_power": 1800.0},
     "mrs": {"step": 1e-5, "arms": ((4950.0, 5350.0), (6300.0, 6800.0)), "resolving_power": 7500.0},
 }
+PRODUCT_MODES = {"lrs-coadd": "lrs", "lrs-image": "lrs", "mrs": "mrs"}
 # Low resolution joins its two arms between 5700 and 6000 Angstrom.
 SEGMENTS = {"lrs": ((3700.0, 5800.0), (5800.0, 9200.0)), "mrs": ((4900.0, 5500.0), (6200.0, 6900.0))}
 
@@ -67,6 +68,24 @@ class Lamost(Instrument):
             normalization={"continuum": continuum, "median": MedianFlux(), "none": Unchanged()}[rule],
             options={"mode": mode, "normalization": rule},
         )
+
+    def convert(self, rows):
+        """Refuse spectra of the other resolution, which this mode's grid would degrade or leave almost empty.
+
+        Raises
+        ------
+        SpectrumError
+            The product belongs to the other mode.
+        """
+        products = set(rows.facts.product.tolist())
+        needed = {PRODUCT_MODES[product] for product in products if product in PRODUCT_MODES}
+        if needed - {self.options["mode"]}:
+            raise SpectrumError(
+                f"product {', '.join(sorted(products))}: a spectrum of the other resolution, and "
+                f"mode={self.options['mode']!r} was expected; prepare it with "
+                f"get_instrument('lamost', mode={min(needed)!r})"
+            )
+        return super().convert(rows)
 
 
 def _arm(step, lower, upper):

@@ -227,6 +227,31 @@ def lamost_image(path, header=None, **options):
     return arrays
 
 
+def lamost_mrs(path, arms=("B", "R"), exposures=2, coadds=True, header=None, **options):
+    """A medium-resolution file: sums, then the exposures, of which red ones have decreasing wavelengths."""
+    primary = fits.PrimaryHDU()
+    _lamost_header(primary.header).update({"EXTNAME": "Information"} | (header or {}))
+    for key in ("Z", "SNRG"):
+        del primary.header[key]
+    names = [f"COADD_{arm}" for arm in arms] if coadds else []
+    names += [f"{arm}-8390601{i}" for arm in arms for i in range(exposures)]
+    primary.header["N_EXTEN"] = 1 + len(names)
+    fits.HDUList([primary, *map(_mrs_table, names)]).writeto(path, **options)
+
+
+def _mrs_table(name):
+    flux, ivar, _, and_mask, or_mask = _lamost_arrays()
+    step = -1 if name.startswith("R-") else 1
+    loglam = (3.8 if "R" in name else 3.69) + 1e-5 * np.arange(N_LAMOST)
+    masks = {"ANDMASK": and_mask, "ORMASK": or_mask} if name.startswith("COADD") else {"PIXMASK": 4 * and_mask}
+    values = {"FLUX": flux, "IVAR": ivar, "LOGLAM": loglam}
+    columns = [fits.Column(key, "E", array=array[::step]) for key, array in values.items()]
+    columns += [fits.Column(key, "I", array=mask[::step]) for key, mask in masks.items()]
+    table = fits.BinTableHDU.from_columns(columns, name=name)
+    table.header["SNR"] = 41.38
+    return table
+
+
 def xp_arrays(seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=55), rng.uniform(1, 2, size=55), rng.uniform(-0.1, 0.1, size=1485)
@@ -301,6 +326,7 @@ WRITERS = {
     "coadd.fits": ("lamost", lamost_coadd),
     "coadd.fits.gz": ("lamost", lamost_coadd),
     "image.fits": ("lamost", lamost_image),
+    "mrs.fits": ("lamost", lamost_mrs),
     "xp_continuous.fits": ("gaia_xp", xp_continuous_fits),
     "xp_combined.fits": ("gaia_xp", xp_combined_fits),
     "xp_sampled.fits": ("gaia_xp", xp_sampled_fits),

@@ -1,4 +1,4 @@
-"""LAMOST low resolution in both formats."""
+"""LAMOST low resolution in both formats, and medium resolution."""
 
 import astropy.units as u
 import numpy as np
@@ -6,7 +6,8 @@ import pytest
 from astropy.constants import c
 from astropy.io import fits
 
-from specalign.exceptions import CorruptFileError, SpectrumError, SpectrumUnitError, UnknownProductError
+from specalign.exceptions import CorruptFileError, EmptySpectrumError, SpectrumError, SpectrumUnitError
+from specalign.instruments import get_instrument
 from specalign.io.lamost import QUALITY_BITS, read
 from specalign.io.quality import decode
 from specalign.tests.io import synthetic
@@ -104,14 +105,6 @@ def test_a_broken_axis_names_the_file_and_the_pixel(pixel, value, path):
         read(path)
 
 
-def test_medium_resolution_is_refused_by_name(path):
-    primary = fits.PrimaryHDU()
-    primary.header.update(TELESCOP="LAMOST", EXTNAME="Information")
-    fits.HDUList([primary, fits.ImageHDU(np.ones(3), name="COADD_B")]).writeto(path)
-    with pytest.raises(UnknownProductError, match=r"medium-resolution spectrum of LAMOST .*reads lrs-coadd, lrs-image"):
-        read(path)
-
-
 def test_parts_that_are_missing(path):
     primary = fits.PrimaryHDU()
     primary.header["TELESCOP"] = "LAMOST"
@@ -127,3 +120,76 @@ def test_parts_that_are_missing(path):
     image.writeto(path, overwrite=True)
     with pytest.raises(CorruptFileError, match=r"an image with five rows .*got \(3, 9\)"):
         read(path)
+
+
+def test_both_arms_of_medium_resolution(path):
+    synthetic.lamost_mrs(path)
+    blue, red = read(path)
+    for spectrum, arm, first in ((blue, "B", 3.69), (red, "R", 3.8)):
+        meta = spectrum.meta
+        assert (meta["product"], meta["arm"], meta["visit"], meta["snr"]) == ("mrs", arm, None, 41.38)
+        assert (meta["frame"], meta["medium"], meta["resolving_power"]) == ("barycentric", "vacuum", 7500.0)
+        assert (meta["radial_velocity"], meta["velocity_source"]) == (None, "none")
+        assert meta["spectrum_id"] == f"lamost-95008071-COADD_{arm}"
+        expected = 10 ** (first + 1e-5 * np.arange(synthetic.N_LAMOST))
+        np.testing.assert_allclose(spectrum.spectral_axis.to_value(u.AA), expected, rtol=1e-6)
+        assert np.flatnonzero(spectrum.mask).tolist() == [4, 10]
+        assert decode(meta["quality"][11], meta["quality_bits"]) == ["OR_BRIGHTSKY"]
+
+
+def test_single_exposures(path):
+    synthetic.lamost_mrs(path)
+    spectra = read(path, visits="all")
+    assert [s.meta["visit"] for s in spectra] == ["B-83906010", "B-83906011", "R-83906010", "R-83906011"]
+    assert [s.meta["arm"] for s in spectra] == ["B", "B", "R", "R"]
+    whole = read(path)
+    for spectrum, summed in ((spectra[0], whole[0]), (spectra[2], whole[1])):
+        assert (np.diff(spectrum.spectral_axis.value) > 0).all()
+        assert (spectrum.spectral_axis == summed.spectral_axis).all()
+        assert (spectrum.flux == summed.flux).all()
+        assert np.flatnonzero(spectrum.mask).tolist() == [4, 10]
+        assert decode(spectrum.meta["quality"][10], spectrum.meta["quality_bits"]) == ["PIXMASK"]
+
+
+def test_files_without_sums_or_exposures(path):
+    synthetic.lamost_mrs(path, coadds=False)
+    with pytest.raises(EmptySpectrumError, match=r"a\.fits: expected tables that begin with COADD_ .*try visits='all'"):
+        read(path)
+    synthetic.lamost_mrs(path, exposures=0, overwrite=True)
+    with pytest.raises(EmptySpectrumError, match=r"begin with B- or R- .*try visits='combined'"):
+        read(path, visits="all")
+
+
+def test_tables_that_were_cut_off(path):
+    synthetic.lamost_mrs(path)
+    with fits.open(path, mode="update") as hdus:
+        del hdus[-1]
+    with pytest.raises(CorruptFileError, match=r"the header states 7 extensions \(N_EXTEN\), and 6 are there"):
+        read(path)
+
+
+def test_a_medium_resolution_table_that_lacks_a_column(path):
+    primary = fits.PrimaryHDU()
+    primary.header.update(TELESCOP="LAMOST", EXTNAME="Information")
+    table = fits.BinTableHDU.from_columns([fits.Column("FLUX", "E", array=np.ones(3))], name="COADD_B")
+    fits.HDUList([primary, table]).writeto(path)
+    with pytest.raises(
+        CorruptFileError, match=r"COADD_B has no row, or lacks the columns \['IVAR', 'LOGLAM', 'ANDMASK'"
+    ):
+        read(path)
+    fits.HDUList([primary, fits.ImageHDU(np.ones(3), name="COADD_B")]).writeto(path, overwrite=True)
+    with pytest.raises(CorruptFileError, match=r"COADD_B has no row, or lacks"):
+        read(path)
+
+
+def test_prepare_takes_one_resolution_and_says_which(path):
+    synthetic.lamost_mrs(path)
+    low, medium = get_instrument("lamost"), get_instrument("lamost", mode="mrs")
+    spectra = low.read(path)
+    with pytest.raises(SpectrumError, match=r"product mrs: .*mode='lrs' was expected; .*mode='mrs'\)"):
+        low.prepare(spectra[0])
+    prepared = low.prepare(spectra, radial_velocity=[0, 0] * u.km / u.s)
+    assert (len(prepared), len(prepared.rejected)) == (0, 2)
+    synthetic.lamost_coadd(path, overwrite=True)
+    with pytest.raises(SpectrumError, match=r"product lrs-coadd: .*mode='mrs' was expected; .*mode='lrs'\)"):
+        medium.prepare(medium.read(path)[0])

@@ -10,7 +10,8 @@ from astropy.io import fits
 from scipy.ndimage import median_filter
 from specutils import Spectrum
 
-from specalign.exceptions import CorruptFileError, SkippedProductWarning, SpecalignError
+from specalign.exceptions import CorruptFileError, SkippedProductWarning, SpecalignError, VelocityWarning
+from specalign.instruments import get_instrument
 from specalign.io import READERS
 from specalign.io.quality import decode
 from specalign.tests.conftest import find_shared
@@ -18,13 +19,21 @@ from specalign.tests.io.damage import contents, harmless_cuts, structure_cuts
 
 SHARED = find_shared()
 SPECTRA = SHARED / "data" / "spectra" if SHARED else None
+MRS = SPECTRA / "lamost_mrs" if SHARED else None
 pytestmark = [
     pytest.mark.shared,
     pytest.mark.skipif(SHARED is None, reason="needs the folder 'shared' with real spectra beside the checkout"),
     pytest.mark.filterwarnings("ignore:.*VRAD = .* km/s is doubtful:specalign.exceptions.VelocityWarning"),
 ]
 FOLDERS = ("apogee", "bad", "nirspec", "lamost_lrs", "lamost_mrs", "gaia_xp", "kepler")
-OWN = {"apogee": "apogee", "bad": "apogee", "nirspec": "nirspec", "lamost_lrs": "lamost", "gaia_xp": "gaia_xp"}
+OWN = {
+    "apogee": "apogee",
+    "bad": "apogee",
+    "nirspec": "nirspec",
+    "lamost_lrs": "lamost",
+    "lamost_mrs": "lamost",
+    "gaia_xp": "gaia_xp",
+}
 
 # Folder: files and spectra a product, files refused as another product.  No real file is refused as damaged.
 EXPECTED = {
@@ -33,7 +42,7 @@ EXPECTED = {
     "nirspec": ({"x1d": (1, 1), "spec1d": (8, 11), "msaexp": (2, 2)}, 1),
     "lamost_lrs": ({"lrs-coadd": (41, 41), "lrs-image": (15, 15)}, 1),
     "gaia_xp": ({"xp-continuous": (10, 2057), "xp-sampled": (6, 18)}, 2),
-    "lamost_mrs": ({}, 3),
+    "lamost_mrs": ({"mrs": (3, 6)}, 0),
     "kepler": ({}, 15),
 }
 ONE_EACH = (
@@ -46,6 +55,7 @@ ONE_EACH = (
     "lamost_lrs/3713134.fits",
     "lamost_lrs/spec-56286-HD100408N031203B04_sp08-071.fits",
     "lamost_lrs/spec-57287-KP193637N444141V03_sp10-161.fits.gz",
+    "lamost_mrs/med-58408-TD230151N343645T01_sp01-015.fits",
     "gaia_xp/XP_CONTINUOUS_RAW_with_missing_BP.fits",
     "gaia_xp/XP_SAMPLED_RAW_dr3int6.fits",
     "gaia_xp/calspec_10_continuous.csv",
@@ -259,6 +269,19 @@ def test_lamost_files_that_lack_a_name_or_a_velocity():
         if "OR_UNDOCUMENTED" in decode(np.bitwise_or.reduce(s.meta["quality"]), s.meta["quality_bits"])
     ]
     assert len(undocumented) == 3
+
+
+def test_arms_and_exposures_of_medium_resolution():
+    numbers = [(len(READERS["lamost"](p)), len(READERS["lamost"](p, visits="all"))) for p in sorted(MRS.iterdir())]
+    assert numbers == [(2, 18), (2, 10), (2, 14)]
+    bright = READERS["lamost"](sorted(MRS.iterdir())[-1])
+    assert [(s.meta["arm"], s.meta["snr"]) for s in bright] == [("B", 120.75), ("R", 280.75)]
+    medium = get_instrument("lamost", mode="mrs")
+    with pytest.warns(VelocityWarning, match="barycentric"):
+        prepared = medium.prepare(bright)
+    shares = (~prepared.mask).mean(axis=1)
+    assert (len(prepared), len(prepared.rejected)) == (2, 0)
+    assert shares == pytest.approx([0.5, 0.5], abs=0.02)
 
 
 def test_xp_sources_without_bp():

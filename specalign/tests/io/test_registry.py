@@ -21,6 +21,7 @@ FILES = {
     "msaexp": synthetic.msaexp,
     "lrs-coadd": synthetic.lamost_coadd,
     "lrs-image": synthetic.lamost_image,
+    "mrs": lambda path: synthetic.lamost_mrs(path, arms=("B",)),
     "xp-continuous": lambda path: synthetic.xp_continuous_fits(path, sources=(11,)),
     "xp-sampled": synthetic.xp_sampled_fits,
 }
