@@ -176,7 +176,8 @@ def resolving_power(disperser, wavelength):
 
     In flight it is higher.  Shajib et al. (2025, A&A 702, L12) measured 11 to 53 % more in the fixed slits, whose width
     is that of a shutter, and 1 to 24 % more in the integral field; a point source, such as a star, underfills its
-    shutter and reaches up to about 1.5 to 2 times these values in models of de Graaff et al. (2024, A&A 684, A87).
+    shutter and reaches up to about 1.5 to 2 times these values, by curves modelled after de Graaff et al. (2024, A&A
+    684, A87) of which a few points were compared.
 
     Parameters
     ----------

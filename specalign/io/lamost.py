@@ -50,7 +50,8 @@ QUALITY_BITS = {f"{kind}_{name}": shift + i for kind, shift in (("AND", 0), ("OR
 # Files of the first releases use further bits, which their documents do not explain.
 QUALITY_BITS |= {"AND_UNDOCUMENTED": 22, "OR_UNDOCUMENTED": 23}
 # Any flag in PIXMASK of a single exposure: that its bits are numbered as those of ANDMASK is not documented where we
-# could read it, so that they are not named one by one.
+# could read it, so that they are not named one by one.  That ANDMASK and ORMASK of medium resolution are numbered as
+# those of low resolution is assumed.
 QUALITY_BITS |= {"PIXMASK": 16}
 BAD_BITS = (*(f"AND_{name}" for name in _FLAGS), "PIXMASK")
 _AND = {i: i for i in range(len(_FLAGS))} | {None: 22}
