@@ -8,6 +8,8 @@ import torch
 import triton
 import triton.language as tl
 
+from specalign.ops.reference import accumulation_dtype
+
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 TILES_IN_A_ROW = tl.constexpr(8)  # rows of tiles that run side by side, so that they share what is in the L2 cache
 
@@ -28,11 +30,6 @@ class Blocks(NamedTuple):
 FORCED = Blocks(256, 256, 64) if INTERPRETED else None
 
 _fastest = {}
-
-
-def accumulation_dtype(dtype):
-    """Half-precision inputs are accumulated in float32."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def output_dtype(dtype):
