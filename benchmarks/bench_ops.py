@@ -1,6 +1,6 @@
 """The similarity ops on the CPU against what people use, in one run.
 
-    python benchmarks/bench_ops.py [--threads 2] [--repeats 5] [--only topk-20] [--json out.json] [--quick]
+    python benchmarks/bench_ops.py [--threads 2] [--repeats 5] [--only topk-20] [--json out.json] [--blas] [--quick]
 
 Every case times the project, its peers, a copy, and matrix products in turns, and prints medians, ratios of medians
 with the ratio to reach, and floors: operations over the measured float32 rate of ``torch.mm`` (the larger of two
@@ -124,6 +124,11 @@ def info_nce_case(case, options, n, d, goal):
     loss_case(case, options, (n, d), ops.info_nce, usual, [14.3], "ClipLoss", goal=goal, share=70)
 
 
+def small_info_nce_case(case, options, n, d):
+    """Where the cost of a call counts: no figure to reach."""
+    loss_case(case, options, (n, d), ops.info_nce, ops_peers.usual_info_nce, [14.3], "ClipLoss")
+
+
 def sigmoid_loss_case(case, options, n, d):
     usual = ops_peers.usual_sigmoid_loss
     loss_case(case, options, (n, d), ops.sigmoid_loss, usual, [10.0, -10.0], "SigLipLoss")
@@ -131,7 +136,11 @@ def sigmoid_loss_case(case, options, n, d):
 
 def search_rows(kind, queries, gallery, columns):
     make = ops_peers.clustered_rows if kind == "clustered" else ops_peers.unit_rows
-    return make(queries, columns, seed=10), make(gallery, columns, seed=20)
+    queries, gallery = make(queries, columns, seed=10), make(gallery, columns, seed=20)
+    if kind == "rising":  # nearly equal queries, and every row more similar to them than all before it
+        queries = ops_peers.near_rows(queries[:1].expand_as(queries), 0.001, seed=11)
+        gallery = gallery[(gallery @ queries[0]).argsort()]
+    return queries, gallery
 
 
 def check_neighbours(case, queries, gallery, found, wanted):
@@ -324,12 +333,17 @@ def timing_cases():
     for n, d, goal in ((8192, 128, 2.5), (16_384, 128, 4), (8192, 512, 1.25)):
         run = functools.partial(info_nce_case, n=n, d=d, goal=goal)
         cases[f"info_nce-{n}x{d}"] = (f"info_nce forward + backward, {n:,} x {d}", run)
+    for n in (256, 640):
+        run = functools.partial(small_info_nce_case, n=n, d=32)
+        cases[f"info_nce-{n}x32"] = (f"info_nce forward + backward, {n} x 32 (small: beyond the figures to reach)", run)
     run = functools.partial(sigmoid_loss_case, n=8192, d=128)
     cases["sigmoid_loss-8192x128"] = ("sigmoid_loss forward + backward, 8,192 x 128 (beyond the figures to reach)", run)
     for d, goal in ((20, 1.5), (128, 0.9), (512, 0.85)):
         for kind in ("random", "clustered"):
             run = functools.partial(topk_case, d=d, kind=kind, goal=goal)
             cases[f"topk-{d}-{kind}"] = (f"topk_similarity, k 10, 1,000 in 500,000 {kind} rows, D {d}", run)
+    run = functools.partial(topk_case, d=128, kind="rising", goal=None)
+    cases["topk-128-rising"] = ("topk_similarity, k 10, 1,000 in 500,000 rows, the most similar last, D 128", run)
     cases["match_rank"] = ("match_rank, 23,755 in 23,755, D 20", match_rank_case)
     cases["masked_similarity"] = ("masked_similarity, 1,000 x 20,000 x 2,000 pixels", masked_case)
     return cases
@@ -360,6 +374,7 @@ def describe(options):
         "versions": ", ".join(f"{name} {ops_peers.version(name)}" for name in peers),
         "load before the run": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
         "repeats": options.repeats,
+        "products of the tiles": "torch's BLAS alone" if options.blas else "oneDNN where it serves",
     }
     if about["OMP_WAIT_POLICY"].upper() == "ACTIVE":
         about["warning"] = "OMP_WAIT_POLICY=ACTIVE: idle threads of one library take the cores from the next"
@@ -372,8 +387,11 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="rounds in which all contenders take their turn")
     parser.add_argument("--only", default="", metavar="NAME", help="the cases that have this in their name")
     parser.add_argument("--json", metavar="PATH", help="write every figure and every single time to this file")
+    parser.add_argument("--blas", action="store_true", help="let the project's tiles call torch's BLAS alone")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the program")
     options = parser.parse_args()
+    if options.blas:
+        products._onednn_works = lambda: False
     cases = timing_cases() | memory_cases()
     if not any(options.only in name for name in cases):
         parser.error(f"--only: expected a part of one of {', '.join(cases)}, got {options.only!r}")

@@ -16,7 +16,7 @@ __all__ = ["GAP", "PixelEdges", "ResampledRows", "doppler_factor", "in_blocks", 
 
 GAP = 3.0
 _WINDOW = 11
-_SPEED_OF_LIGHT = 299792.458  # km/s
+SPEED_OF_LIGHT = 299792.458  # km/s
 _KINDS = (np.float64, np.float64, bool, np.uint32)
 _BLOCK = 32  # rows a thread works on at once: they fit into its cache
 _MAX_THREADS = 4
@@ -52,7 +52,7 @@ def doppler_factor(velocity):
     >>> float(doppler_factor(300.0))
     1.0010011934795353
     """
-    beta = np.asarray(velocity, dtype=float) / _SPEED_OF_LIGHT
+    beta = np.asarray(velocity, dtype=float) / SPEED_OF_LIGHT
     return np.sqrt((1 + beta) / (1 - beta))
 
 

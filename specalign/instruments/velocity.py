@@ -18,7 +18,7 @@ from astropy.table import QTable
 from specalign.exceptions import SpectrumError, SpectrumUnitError, UnreliableVelocityWarning
 from specalign.instruments.axes import vacuum_angstrom
 from specalign.instruments.prepared import PreparedSpectra
-from specalign.instruments.resampling import in_blocks
+from specalign.instruments.resampling import SPEED_OF_LIGHT, in_blocks
 from specalign.instruments.rows import default_ids
 from specalign.instruments.velocity_search import Search, TemplateRows
 
@@ -33,7 +33,6 @@ OUTLIER = 6.0  # usual distances from the fit, beyond which a pixel is left out
 ROUNDS = 3
 MIN_TEMPLATES = 0.75  # of which a pixel needs values, to be used
 SEARCHED = 1.5  # of the range, so that a peak beyond it is found where it is
-_SPEED_OF_LIGHT = 299792.458  # km/s
 _NAMED = 10
 
 
@@ -146,7 +145,7 @@ def radial_velocity(
     library = _as_templates(templates, template_axis, rows.wavelength)
     used = _used(within, rows.wavelength)
     rows.ivar[:, ~used] = 0
-    search = Search(library, rows.wavelength, np.arctanh(SEARCHED * limit / _SPEED_OF_LIGHT))
+    search = Search(library, rows.wavelength, np.arctanh(SEARCHED * limit / SPEED_OF_LIGHT))
     peaks, fits = np.empty((len(rows), 4)), np.empty((len(rows), 6))
     rejected = np.zeros(len(rows), int)
     in_blocks(functools.partial(_measure, rows, library, search, peaks, fits, rejected), len(rows))
@@ -161,7 +160,7 @@ def _limit(max_velocity):
     if unit is None or not unit.is_equivalent(u.km / u.s):
         raise SpectrumUnitError(f"max_velocity: expected a Quantity in a unit like km/s, got {max_velocity!r}")
     limit = float(max_velocity.to_value(u.km / u.s))
-    if not 0 < limit < _SPEED_OF_LIGHT / 10:
+    if not 0 < limit < SPEED_OF_LIGHT / 10:
         raise SpectrumError(f"max_velocity: expected more than 0 and less than a tenth of light, got {limit:g} km/s")
     return limit
 
@@ -327,7 +326,7 @@ def _drop_outliers(flux, ivar, place, library, found, fit, todo):
 def _table(rows, peaks, fits, rejected, step, limit, few):
     shift, error, height, chi2, _, pixels = fits.T
     beta = np.tanh(shift * step)
-    reason = _reasons(peaks, fits, _SPEED_OF_LIGHT * beta, limit, few)
+    reason = _reasons(peaks, fits, SPEED_OF_LIGHT * beta, limit, few)
     measured = np.isfinite(shift)
     with np.errstate(invalid="ignore", divide="ignore"):
         reduced = np.where(measured, chi2 / (pixels - 3), np.nan)
@@ -335,8 +334,8 @@ def _table(rows, peaks, fits, rejected, step, limit, few):
         {
             "object_id": rows.object_id,
             "spectrum_id": rows.spectrum_id,
-            "velocity": _SPEED_OF_LIGHT * beta * u.km / u.s,
-            "velocity_err": _SPEED_OF_LIGHT * (1 - beta**2) * error * step * np.sqrt(np.fmax(reduced, 1)) * u.km / u.s,
+            "velocity": SPEED_OF_LIGHT * beta * u.km / u.s,
+            "velocity_err": SPEED_OF_LIGHT * (1 - beta**2) * error * step * np.sqrt(np.fmax(reduced, 1)) * u.km / u.s,
             "peak_height": height,
             "reduced_chi2": reduced,
             "template": np.where(measured, np.nan_to_num(peaks[:, 0], nan=-1), -1).astype(int),

@@ -101,7 +101,6 @@ def sigmoid_backward(grad, x, y, scale, bias, groups_x, groups_y, tiles, shape, 
     """Gradients to x, y, scale and bias; `needs` says which of the first two are wanted (the others are empty)."""
     paired = PairedTiles(x, y, groups_x, groups_y, shape)
     gain = _gain(x.dtype, 1.0)
-
     by_bias = torch.zeros((), dtype=torch.float64, device=x.device)
 
     def weights(operands, rows, columns, groups):

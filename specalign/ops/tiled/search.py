@@ -66,7 +66,7 @@ def _update(values, indices, similarity, start):
     Only groups of rows whose maximum is above the k-th best so far can hold anything new: rows come in ascending order,
     so that what equals it comes too late.
     """
-    k, least = values.shape[1], values[:, -1]
+    least = values[:, -1]
     best = similarity.view(-1, GROUP, similarity.shape[1]).amax(dim=1)
     query, group = (best > least).T.nonzero(as_tuple=True)
     if len(query) * GROUP > similarity.numel() // 4:
@@ -74,7 +74,7 @@ def _update(values, indices, similarity, start):
     elif len(query):
         found = similarity.view(-1, GROUP, similarity.shape[1])[group, :, query]
         pair, place = (found > least[query][:, None]).nonzero(as_tuple=True)
-        _merge_some(values, indices, query[pair], found[pair, place], start + group[pair] * GROUP + place, k)
+        _merge_some(values, indices, query[pair], found[pair, place], start + group[pair] * GROUP + place)
 
 
 def _merge_all(values, indices, similarity, start):
@@ -87,8 +87,9 @@ def _merge_all(values, indices, similarity, start):
         _keep_best(values[rows], indices[rows], *everything)
 
 
-def _merge_some(values, indices, query, found, index, k):
+def _merge_some(values, indices, query, found, index):
     """Candidates come in ascending order of query and index."""
+    k = values.shape[1]
     rows, inverse, count = torch.unique_consecutive(query, return_inverse=True, return_counts=True)
     place = k + torch.arange(len(query), device=query.device) - (torch.cumsum(count, 0) - count)[inverse]
     shape = len(rows), k + int(count.max())
