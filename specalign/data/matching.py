@@ -6,11 +6,13 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 from astropy.time import Time
 
+from specalign.data.identifiers import read_identifiers
 from specalign.exceptions import MatchError
 
-__all__ = ["match"]
+__all__ = ["match", "match_report"]
 
 _SHOWN = 5
+_YEARS = (1800, 2200)  # anything else is no Julian year, but a date or a Julian day
 
 
 def match(table_a, table_b, by="object_id", radius=None, epoch=None):
@@ -25,9 +27,10 @@ def match(table_a, table_b, by="object_id", radius=None, epoch=None):
     radius : `~astropy.units.Quantity`, optional
         Largest separation; needed for the sky, where stars that are each other's nearest neighbours are joined, with
         all rows of their object_id (where the tables have it).
-    epoch : `~astropy.time.Time` or float (Julian year), optional
-        Epoch at which the positions are compared.  Each table then needs pmra and pmdec (pmra includes cos(dec)) and
-        the epoch of its positions: a column ``epoch`` (Julian years), or ``meta["epoch"]``.
+    epoch : `~astropy.time.Time`, float (Julian year) or str such as "J2016.0", optional
+        Epoch at which the positions are compared; without it they are compared as they are.  Each table then needs
+        pmra and pmdec (pmra includes cos(dec)) and the epoch of its positions: a column ``epoch`` (Julian years), or
+        ``meta["epoch"]``.
 
     Returns
     -------
@@ -36,12 +39,14 @@ def match(table_a, table_b, by="object_id", radius=None, epoch=None):
         ``separation`` (arcsec) for the sky; sorted by ``id_a``, ``id_b``, then the indices.  ``meta`` has, for
         ``unmatched_a``, ``unmatched_b``, ``ambiguous_a`` and ``ambiguous_b``, the sorted indices of rows: ambiguous are
         those that have more than one star of the other table within the radius (sky), or whose identifier is repeated.
-        Rows without a finite position are unmatched, and again in ``without_position_a`` and ``without_position_b``.
+        Rows without a finite position are unmatched, and again in ``without_position_a`` and ``without_position_b``;
+        with an epoch so are those without a finite proper motion or epoch of their own (``without_motion_a``,
+        ``without_motion_b``).  `match_report` makes a table of all this.
 
     Raises
     ------
     MatchError
-        A column, its unit, the radius or the epoch is missing, or not one row is in common.
+        A column, its unit, the radius or the epoch is missing or not possible, or not one row is in common.
 
     Examples
     --------
@@ -83,7 +88,62 @@ def _pairs(rows_a, rows_b, ids, columns, report, lengths):
     for side, rows, length in zip("ab", (rows_a, rows_b), lengths, strict=True):
         table.meta[f"unmatched_{side}"] = np.setdiff1d(np.arange(length), rows).tolist()
     table.meta.update({name: np.unique(rows).tolist() for name, rows in report.items()})
+    table.meta["rows"], table.meta["first_ids"] = {}, {}
+    for side, rows, length, names in zip("ab", (rows_a, rows_b), lengths, ids, strict=True):
+        table.meta["rows"][side] = {"all": length, "matched": len(np.unique(rows))}
+        for reason in _REASONS:
+            listed = table.meta.get(f"{reason}_{side}", [])
+            table.meta["first_ids"][f"{reason}_{side}"] = [names[row] or f"row {row}" for row in listed[:_SHOWN]]
     return table
+
+
+_REASONS = ("unmatched", "ambiguous", "without_position", "without_motion")
+
+
+def match_report(pairs):
+    """How many rows of each table were matched, and how many were not or only with doubt, with the first of them.
+
+    Parameters
+    ----------
+    pairs : `~astropy.table.QTable`
+        From `match`.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        table ("a" or "b"), what ("all", "matched", "unmatched", "ambiguous", "without_position", "without_motion"),
+        n (rows), first_ids.  all = matched + unmatched; the last two are among the unmatched.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> import specalign as sa
+    >>> from specalign.data.matching import match_report
+    >>> pairs = sa.match(Table({"object_id": ["a", "b"]}), Table({"object_id": ["b", "c", "b"]}))
+    >>> for row in match_report(pairs):
+    ...     print(*row.values())
+    a all 2
+    a matched 1
+    a unmatched 1 a
+    b all 3
+    b matched 2
+    b unmatched 1 c
+    b ambiguous 2 b, b
+    """
+    rows = []
+    for side, counts in pairs.meta["rows"].items():
+        rows += [(side, what, n, "") for what, n in counts.items()]
+        for reason in _REASONS:
+            listed = pairs.meta.get(f"{reason}_{side}", [])
+            if listed:
+                rows.append(
+                    (side, reason, len(listed), _first(pairs.meta["first_ids"][f"{reason}_{side}"], len(listed)))
+                )
+    return Table(rows=rows, names=("table", "what", "n", "first_ids"))
+
+
+def _first(names, n):
+    return ", ".join(map(str, names)) + (", ..." if n > len(names) else "")
 
 
 def _identifiers(table, name, needed=True):
@@ -92,16 +152,7 @@ def _identifiers(table, name, needed=True):
         return np.full(len(table), "")
     if values is None:
         raise MatchError(f"expected a column {name!r}, got {_names(table)}")
-    mask = np.asarray(getattr(values, "mask", False)) & np.ones(len(table), bool)
-    values = np.asarray(np.ma.getdata(values))
-    values = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
-    if values.dtype.kind == "f":
-        raise MatchError(f"column {name!r}: identifiers are floating-point numbers, which are not exact; give text")
-    ids = np.char.strip(values.astype(str))
-    empty = np.flatnonzero(mask | (ids == ""))
-    if empty.size and needed:
-        raise MatchError(f"column {name!r}: {empty.size} rows have no identifier, the first is row {empty[0]}")
-    return ids
+    return read_identifiers(values, f"column {name!r}", MatchError, needed)
 
 
 def _column(table, name):
@@ -138,12 +189,12 @@ def _repeated(ids):
 
 
 def _by_sky(table_a, table_b, radius, epoch):
-    if radius is None:
-        raise MatchError("by='sky' needs a radius, such as 1 * u.arcsec")
-    radius = _as_quantity(radius, "radius", u.deg)
-    (sky_a, star_a), (sky_b, star_b) = _stars(table_a, epoch, "the first table"), _stars(table_b, epoch, "the second")
+    radius = _checked_radius(radius)
+    (sky_a, star_a, report_a), (sky_b, star_b, report_b) = (
+        _stars(table, epoch, which) for table, which in ((table_a, "the first table"), (table_b, "the second table"))
+    )
     if not (len(sky_a) and len(sky_b)):
-        raise MatchError("one of the tables has not one row with a finite position")
+        raise MatchError("one of the tables has not one row with a finite position" + (" and motion" if epoch else ""))
     nearest_b, separation, _ = sky_a.match_to_catalog_sky(sky_b)
     nearest_a = sky_b.match_to_catalog_sky(sky_a)[0]
     joined = (nearest_a[nearest_b] == np.arange(len(sky_a))) & (separation <= radius)
@@ -151,15 +202,24 @@ def _by_sky(table_a, table_b, radius, epoch):
     rows_a, rows_b = _equal(partner[star_a], star_b)
     close_b, close_a, _, _ = sky_a.search_around_sky(sky_b, radius)
     report = {}
-    for side, star, close in (("a", star_a, close_a), ("b", star_b, close_b)):
+    for side, star, close, missing in (("a", star_a, close_a, report_a), ("b", star_b, close_b, report_b)):
         report[f"ambiguous_{side}"] = np.flatnonzero(np.isin(star, np.flatnonzero(np.bincount(close) > 1)))
-        report[f"without_position_{side}"] = np.flatnonzero(star < 0)
+        report |= {f"{reason}_{side}": rows for reason, rows in missing.items()}
     return rows_a, rows_b, {"separation": separation[star_a[rows_a]].to(u.arcsec)}, report
 
 
+def _checked_radius(radius):
+    if radius is None:
+        raise MatchError("by='sky' needs a radius, such as 1 * u.arcsec")
+    angle = _as_quantity(radius, "radius", u.deg)
+    if not (angle.isscalar and 0 < angle.value < 180):
+        raise MatchError(f"radius: expected one positive angle, such as 1 * u.arcsec, got {radius!r}")
+    return angle
+
+
 def _stars(table, epoch, which):
-    """One position a star (S,), and the number of the star of each row (N,), -1 for rows without a position."""
-    ra, dec = _positions(table, epoch, which)
+    """One position a star (S,), the number of the star of each row (N,), -1 for those without, and which those are."""
+    ra, dec, report = _positions(table, epoch, which)
     ids = _identifiers(table, "object_id", needed=False)
     ids = np.where(ids == "", np.arange(len(table)).astype(str), ids) if (ids == "").any() else ids
     good = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
@@ -167,45 +227,73 @@ def _stars(table, epoch, which):
     _, first, number = np.unique(ids[good], return_index=True, return_inverse=True)
     star = np.full(len(table), -1)
     star[good] = number
-    return SkyCoord(ra[good[first]], dec[good[first]], unit="deg"), star
+    return SkyCoord(ra[good[first]], dec[good[first]], unit="deg"), star, report
 
 
 def _as_quantity(value, name, unit):
     try:
         return u.Quantity(value).to(unit)
-    except u.UnitConversionError as error:
+    except (u.UnitConversionError, TypeError) as error:
         raise MatchError(f"{name}: expected a quantity in units such as {unit}, got {value!r}") from error
 
 
 def _positions(table, epoch, which):
-    """Right ascension and declination (N,) in degrees, moved to the epoch where one is given."""
+    """Right ascension and declination (N,) in degrees, moved to the epoch where one is given, and the rows without."""
     ra, dec = (_degrees(table, name, u.deg, which) for name in ("ra", "dec"))
+    off = np.flatnonzero(np.abs(dec) > 90)
+    if off.size:
+        raise MatchError(
+            f"{which}: row {off[0]}: expected a declination of -90 to 90 deg, got {dec[off[0]]:g} ({off.size} such "
+            f"rows); read the catalogue with specalign.read_labels, which masks -9999, or mask them"
+        )
+    report = {"without_position": np.flatnonzero(~np.isfinite(ra + dec))}
     if epoch is None:
-        return ra, dec
-    years = _years(epoch) - _epoch_of(table, which)
+        return ra, dec, report
+    years = _years(epoch, "epoch") - _epoch_of(table, which)
     shift_ra, shift_dec = (years * _degrees(table, name, u.deg / u.yr, which) for name in ("pmra", "pmdec"))
     good = np.isfinite(ra + dec + shift_ra + shift_dec)
+    report["without_motion"] = np.flatnonzero(np.isfinite(ra + dec) & ~good)
     moved = np.full((2, len(table)), np.nan)
     # Along a great circle: without parallax and radial velocity there is no perspective acceleration.
     start = SkyCoord(ra[good], dec[good], unit="deg")
     angle, length = np.arctan2(shift_ra, shift_dec)[good] * u.rad, np.hypot(shift_ra, shift_dec)[good] * u.deg
     there = start.directional_offset_by(angle, length)
     moved[:, good] = there.ra.deg, there.dec.deg
-    return moved
+    return *moved, report
 
 
-def _years(epoch):
-    return epoch.jyear if isinstance(epoch, Time) else float(epoch)
+def _years(epoch, name):
+    """Julian years, of whatever says an epoch."""
+    try:
+        years = Time(epoch).jyear if isinstance(epoch, str | Time) else u.Quantity(epoch, u.yr).value
+    except (ValueError, TypeError, u.UnitConversionError) as error:
+        raise MatchError(f"{name}: expected a Julian year, such as 2016.0 or 'J2016.0', got {epoch!r}") from error
+    wrong = np.atleast_1d(years)[~((np.atleast_1d(years) > _YEARS[0]) & (np.atleast_1d(years) < _YEARS[1]))]
+    if np.isfinite(wrong).any() or (np.ndim(years) == 0 and len(wrong)):
+        raise MatchError(
+            f"{name}: expected a Julian year, such as 2016.0, got {wrong[0]:g}; give an astropy Time for dates"
+        )
+    return years
 
 
 def _epoch_of(table, which):
     column = _column(table, "epoch")
     if column is not None:
-        return _years(column) if isinstance(column, Time) else np.asarray(getattr(column, "value", column), float)
+        return _years(column if isinstance(column, Time) else _plain(column), f"{which}: column 'epoch'")
     meta = getattr(table, "meta", None) or {}
     if "epoch" not in meta:
-        raise MatchError(f"{which} does not say of which epoch its positions are; add a column or meta value 'epoch'")
-    return _years(meta["epoch"])
+        raise MatchError(
+            f"{which} does not say of which epoch its positions are; add a column or meta value 'epoch' (Julian years, "
+            f"such as 2016.0 for Gaia DR3)"
+        )
+    return _years(meta["epoch"], f"{which}: meta['epoch']")
+
+
+def _plain(values):
+    """A column (N,) as float64 without its unit, NaN where it is masked."""
+    mask = np.asarray(getattr(values, "mask", False)) & np.ones(len(values), bool)
+    data = np.ma.getdata(getattr(values, "unmasked", values))
+    return np.where(mask, np.nan, np.asarray(getattr(data, "value", data), dtype=float))
 
 
 def _degrees(table, name, unit, which):
@@ -215,6 +303,4 @@ def _degrees(table, name, unit, which):
         raise MatchError(f"{which}: expected a column {name!r}, got {_names(table)}")
     if getattr(values, "unit", None) is None:
         raise MatchError(f"{which}: column {name!r} has no unit; expected one such as {unit}")
-    mask = np.asarray(getattr(values, "mask", False)) & np.ones(len(table), bool)
-    plain = np.asarray(np.ma.getdata(getattr(values, "unmasked", values)), dtype=float)
-    return np.where(mask, np.nan, _as_quantity(plain * values.unit, f"{which}: column {name!r}", unit).value)
+    return _as_quantity(_plain(values) * values.unit, f"{which}: column {name!r}", unit).value

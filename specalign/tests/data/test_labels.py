@@ -4,7 +4,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, QTable, Table
 
-from specalign.data.labels import SYSTEMS, label_unit, read_labels
+from specalign.data.label_systems import SYSTEMS
+from specalign.data.labels import label_unit, read_labels
 from specalign.exceptions import CorruptFileError, LabelError
 
 LOGG = u.dex(u.cm / u.s**2)
@@ -162,7 +163,9 @@ def test_the_system_must_be_known_and_one():
 
 def test_duplicates():
     table = QTable({"object_id": ["b", "a", "a", "b", "c"], "teff": [1.0, 2.0, 2.0, 3.0, np.nan] * u.K})
-    with pytest.raises(LabelError, match="1 object ids have rows with different labels \\(b \\.\\.\\.\\)"):
+    with pytest.raises(
+        LabelError, match="1 object ids have rows with different labels \\(b \\.\\.\\.; b in rows \\[0, 3\\]"
+    ):
         read_labels(table, system="mine")
     first = read_labels(table, system="mine", duplicates="first")
     assert first["object_id"].tolist() == ["b", "a", "c"]

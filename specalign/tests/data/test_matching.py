@@ -173,7 +173,7 @@ def test_positions_need_units_and_columns():
     bare = Table({"ra": [1.0], "dec": [1.0]})
     with pytest.raises(MatchError, match="the first table: column 'ra' has no unit; expected one such as deg"):
         sa.match(bare, sky(1.0, 1.0), by="sky", radius=1 * u.arcsec)
-    with pytest.raises(MatchError, match="the second: expected a column 'ra'"):
+    with pytest.raises(MatchError, match="the second table: expected a column 'ra'"):
         sa.match(sky(1.0, 1.0), embeddings(["a"]), by="sky", radius=1 * u.arcsec)
     moving = sky(1.0, 1.0, epoch=[2016.0])
     with pytest.raises(MatchError, match="expected a column 'pmra'"):
