@@ -6,6 +6,7 @@ from astropy.table import QTable
 
 from specalign import ops
 from specalign.analysis.columns import column_values, difference_unit, label_names
+from specalign.data.label_systems import check_same_system
 from specalign.exceptions import LabelError, MatchError
 
 __all__ = ["compare", "labels", "rank_summary", "retrieval"]
@@ -156,7 +157,7 @@ def labels(predicted, true, bound=None):
     ----- ---- --- ----
      teff    K   3 10.0
     """
-    _check_systems(predicted, true)
+    check_same_system(predicted, true)
     rows = match_rows(predicted["object_id"], true["object_id"])
     names = [name for name in label_names(true) if name in predicted.colnames]
     if not names:
@@ -190,15 +191,6 @@ def match_rows(object_id, catalog_id):
             f"the first are {list(map(str, object_id[:5]))} and {list(map(str, catalog_id[:5]))}"
         )
     return np.where(found, first[place % len(names)], -1)
-
-
-def _check_systems(predicted, true):
-    systems = [table.meta.get("label_system") for table in (predicted, true)]
-    if None not in systems and systems[0] != systems[1]:
-        raise LabelError(
-            f"labels of the system {systems[0]!r} cannot be compared with those of {systems[1]!r}; "
-            f"convert one of them and set meta['label_system']"
-        )
 
 
 def _label_row(name, predicted, true, rows, bound):
