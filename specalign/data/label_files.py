@@ -9,13 +9,13 @@ import astropy.units as u
 from astropy.io import fits
 from astropy.table import Table
 
-from specalign.exceptions import LabelError, MissingExtraError
+from specalign.exceptions import LabelError, MissingExtraError, SpecalignError
 from specalign.io.files import corrupt, existing_file, failing_as_corrupt, open_fits, open_stream
 
 __all__ = ["load_table"]
 
-FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".txt": "ascii", ".vot": "votable", ".xml": "votable",
-           ".votable": "votable", ".parquet": "parquet", ".parq": "parquet"}  # fmt: skip
+FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".txt": "ascii", ".dat": "ascii", ".vot": "votable",
+           ".xml": "votable", ".votable": "votable", ".parquet": "parquet", ".parq": "parquet"}  # fmt: skip
 GZIPPED = re.compile(r"\.gz$", re.IGNORECASE)
 
 
@@ -91,15 +91,20 @@ def _extension(path, hdus, ids):
 
 
 def _load_text(path, name, ids):
-    kind = FORMATS.get(Path(name).suffix)
+    kind, known = FORMATS.get(Path(name).suffix), ", ".join([".fits", *FORMATS])
+    if kind is None:
+        raise LabelError(
+            f"{path}: expected a catalogue whose name ends in {known}; rename it, or pass an astropy Table"
+        )
     try:
         if kind == "ascii.csv":
             return _load_csv(path, ids)
         return Table.read(path, format=kind)
+    except SpecalignError:
+        raise
     except ImportError as error:
         raise MissingExtraError(f"{path}: {kind} files need another package: {error}") from error
     except (ValueError, OSError, LookupError, TypeError) as error:
-        known = ", ".join([".fits", *FORMATS])
         raise LabelError(
             f"{path}: cannot be read as a table ({type(error).__name__}: {error}); expected a file that ends in {known}"
         ) from error

@@ -70,7 +70,7 @@ def test_what_is_not_converted_is_said():
     assert both.meta["not_converted"] == {"mg_fe": "the table has a mg_h of its own", "c_m": "there is no m_h"}
     assert both.meta["converted"] == {"na_h": "na_fe"}
     assert both["mg_fe"].value == [0.2]
-    with pytest.raises(LabelError, match="expected an \\[X/H\\] beside .*; the table has object_id, fe_h, m_h"):
+    with pytest.raises(LabelError, match=r"expected an \[X/H\] beside .*; the table has object_id, fe_h, m_h"):
         to_x_fe(table(fe_h=0.1, m_h=0.1))
     with pytest.raises(LabelError, match="the table has object_id, mg_fe, without fe_h"):
         to_x_h(table(mg_fe=0.1))
@@ -161,7 +161,7 @@ def test_labels_without_a_solar_number_become_nan_with_a_reason():
 
 def test_unknown_and_contradicting_scales_are_refused():
     labels = table(fe_h=0.0)
-    with pytest.raises(LabelError, match="expected one of grevesse-2007, .*, got 'anders-1989'"):
+    with pytest.raises(LabelError, match=r"expected one of grevesse-2007, .*, got 'anders-1989'"):
         change_solar_scale(labels, to="anders-1989")
     with pytest.raises(LabelError, match="the labels are on 'grevesse-2007', not 'asplund-2009'"):
         change_solar_scale(labels, to="asplund-2021", scale="asplund-2009")

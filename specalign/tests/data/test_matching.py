@@ -1,10 +1,16 @@
+import warnings
+
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, QTable, Table
 from astropy.time import Time
+from hypothesis import given
+from hypothesis import strategies as st
 
 import specalign as sa
+from specalign.data.matching import match_report
 from specalign.exceptions import MatchError
 from specalign.instruments.prepared import InstrumentRecord, grid_digest
 
@@ -178,3 +184,89 @@ def test_positions_need_units_and_columns():
     moving = sky(1.0, 1.0, epoch=[2016.0])
     with pytest.raises(MatchError, match="expected a column 'pmra'"):
         sa.match(moving, moving, by="sky", radius=1 * u.arcsec, epoch=2000.0)
+
+
+@given(
+    st.floats(0, 360), st.floats(-90, 90), st.floats(-5000, 5000), st.floats(-5000, 5000), st.floats(1950, 2050)
+)  # fmt: skip
+def test_motion_along_a_great_circle_is_found_again_anywhere(ra, dec, pmra, pmdec, year):
+    """Also at the poles and across ra = 0, where steps in ra and dec go wrong."""
+    years = year - 2016.0
+    start = SkyCoord(ra, dec, unit="deg")
+    there = start.directional_offset_by(np.arctan2(pmra, pmdec) * u.rad, np.hypot(pmra, pmdec) * years * u.mas)
+    moving = sky(ra, dec, pmra=[pmra] * u.mas / u.yr, pmdec=[pmdec] * u.mas / u.yr)
+    moving.meta["epoch"] = 2016.0
+    still = sky(there.ra.deg, there.dec.deg, pmra=[0.0] * u.mas / u.yr, pmdec=[0.0] * u.mas / u.yr)
+    still.meta["epoch"] = f"J{year!r}"
+    pairs = sa.match(moving, still, by="sky", radius=1 * u.arcsec, epoch=year)
+    assert pairs["separation"][0] < 1 * u.mas
+
+
+def test_motion_agrees_with_astropy_over_the_sky():
+    rng = np.random.default_rng(3)
+    ra, dec = rng.uniform(0, 360, 200), np.degrees(np.arcsin(rng.uniform(-1, 1, 200)))
+    pm = rng.normal(0, 300, (2, 200)) * u.mas / u.yr
+    here = SkyCoord(ra * u.deg, dec * u.deg, pm_ra_cosdec=pm[0], pm_dec=pm[1], obstime=Time(2016.0, format="jyear"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy says that it assumes a distance
+        there = here.apply_space_motion(Time(2000.0, format="jyear"))
+    gaia = sky(ra, dec, pmra=pm[0], pmdec=pm[1], epoch=np.full(200, 2016.0))
+    old = sky(there.ra.deg, there.dec.deg, pmra=pm[0], pmdec=pm[1], epoch=np.full(200, 2000.0))
+    pairs = sa.match(gaia, old, by="sky", radius=1 * u.arcsec, epoch=2000.0)
+    assert len(pairs) == 200
+    assert (pairs["separation"] < 1 * u.mas).all()
+
+
+def test_the_poles_and_the_wrap_of_right_ascension():
+    second = 1 / 3600
+    a = sky([0.1 * second, 0.0, 180.0, 359.9], [10.0, 90.0, -90 + 0.3 * second, 0.0])
+    b = sky([360 - 0.1 * second, 123.0, 0.0, -0.1], [10.0, 90 - 0.2 * second, -90 + 0.3 * second, 0.0])
+    pairs = sa.match(a, b, by="sky", radius=1 * u.arcsec)
+    assert sorted(zip(pairs["index_a"], pairs["index_b"], strict=True)) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+    found = dict(zip(pairs["index_a"].tolist(), pairs["separation"].to_value(u.arcsec), strict=True))
+    assert np.allclose([found[i] for i in range(4)], [0.2 * np.cos(np.radians(10)), 0.2, 0.6, 0.0], atol=1e-6)
+
+
+def test_each_row_has_its_own_epoch():
+    pm = {"pmra": [0.0, 0.0] * u.mas / u.yr, "pmdec": [1000.0, 1000.0] * u.mas / u.yr}
+    a = sky([10.0, 20.0], [0.0, 0.0], epoch=[2016.0, 2000.0], **pm)
+    b = sky([10.0, 20.0], [0.0, 16 / 3600], epoch=[2016.0, 2016.0], **pm)
+    pairs = sa.match(a, b, by="sky", radius=1 * u.arcsec, epoch=2016.0)
+    assert pairs["index_a"].tolist() == pairs["index_b"].tolist() == [0, 1]
+    a["epoch"] = MaskedColumn([2016.0, 2000.0], mask=[False, True])
+    pairs = sa.match(a, b, by="sky", radius=1 * u.arcsec, epoch=2016.0)
+    assert (pairs.meta["without_motion_a"], pairs.meta["unmatched_a"]) == ([1], [1])
+
+
+@pytest.mark.parametrize("epoch", ["J2016.0", 2016, 2016.0 * u.yr, Time(2016.0, format="jyear")])
+def test_ways_to_say_an_epoch(epoch):
+    table = sky(1.0, 1.0, pmra=[1.0] * u.mas / u.yr, pmdec=[1.0] * u.mas / u.yr)
+    table.meta["epoch"] = epoch
+    assert len(sa.match(table, table, by="sky", radius=1 * u.arcsec, epoch=epoch)) == 1
+
+
+def test_the_report_counts_every_row_once_and_names_the_first():
+    ids = [f"star{i}" for i in range(12)]
+    pm = np.ones(12)
+    pm[2] = np.nan
+    a = sky(np.arange(12.0), np.zeros(12), object_id=ids, pmra=pm * u.mas / u.yr, pmdec=np.ones(12) * u.mas / u.yr)
+    a["ra"][0] = np.nan * u.deg
+    b = a[[1, 1, 2]]
+    b["object_id"], b["ra"][1] = ["x", "y", "z"], (1 + 0.5 / 3600) * u.deg
+    a.meta["epoch"] = b.meta["epoch"] = 2016.0
+    pairs = sa.match(a, b, by="sky", radius=2 * u.arcsec, epoch=2010.0)
+    report = {(row["table"], row["what"]): (row["n"], row["first_ids"]) for row in match_report(pairs)}
+    assert report == {
+        ("a", "all"): (12, ""),
+        ("a", "matched"): (1, ""),
+        ("a", "unmatched"): (11, "star0, star2, star3, star4, star5, ..."),
+        ("a", "ambiguous"): (1, "star1"),
+        ("a", "without_position"): (1, "star0"),
+        ("a", "without_motion"): (1, "star2"),
+        ("b", "all"): (3, ""),
+        ("b", "matched"): (1, ""),
+        ("b", "unmatched"): (2, "y, z"),
+        ("b", "without_motion"): (1, "z"),
+    }
+    nameless = match_report(sa.match(sky([1.0, 5.0], [0.0, 0.0]), sky(1.0, 0.0), by="sky", radius=1 * u.arcsec))
+    assert nameless["first_ids"].tolist() == ["", "", "row 1", "", ""]
