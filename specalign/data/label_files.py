@@ -46,6 +46,8 @@ def load_table(source, ids, hdu=None):
         Parquet without pyarrow.
     """
     if isinstance(source, Table):
+        if hdu is not None:
+            raise LabelError(f"hdu={hdu!r} was given, and the source is a table, not a FITS file")
         return source, "table"
     path = existing_file(source)
     name = GZIPPED.sub("", path.name.lower())

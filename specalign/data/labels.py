@@ -99,6 +99,7 @@ def read_labels(source, system=None, *, id_column=None, duplicates="error", hdu=
     for name, (column, place) in found.items():
         result[name] = read_column(name, columns[column], place, facts, where)
     used = {identifier, *(column for column, _ in found.values())}
+    _check_unique(table, used, where)
     used |= _errors_from_percentiles(result, columns, found, facts, where)
     masked = {name: {"no value": int(n)} for name in found if (n := np.isnan(_plain(result[name])).sum())}
     _mask_flagged(result, facts, columns, masked, where)
@@ -138,6 +139,14 @@ def _meta(table, facts, where, masked, used, result):
     meta |= {"source": where, "masked": masked}
     meta["ignored_columns"] = [name for name in table.colnames if name.lower() not in used]
     return meta
+
+
+def _check_unique(table, used, where):
+    names = [name.lower() for name in table.colnames]
+    twice = sorted(name for name in used if names.count(name) > 1)
+    if twice:
+        same = [name for name in table.colnames if name.lower() == twice[0]]
+        raise LabelError(f"{where}: columns {' and '.join(same)} differ only in case; remove or rename one of them")
 
 
 def _identifier(columns, facts, id_column, where):

@@ -194,6 +194,7 @@ def _stars(rows):
             r"no column is a label of 'aspcap-dr17'; expected teff.*got \['APOGEE_ID'",
         ),
         ({"APOGEE_ID": ["a"], "PMRA": [1.0], "PARALLAX": [1.0], "VHELIO_AVG": [1.0]}, "no column is a label"),
+        ({"APOGEE_ID": ["a"], "TEFF": [4800.0], "teff": [4900.0]}, "columns TEFF and teff differ only in case"),
         ({"APOGEE_ID": [], "TEFF": []}, "expected at least one row, got none"),
     ],
 )

@@ -138,6 +138,15 @@ def test_several_tables_of_stars(tmp_path):
             sa.read_labels(path, system="aspcap-sdss5", hdu=hdu)
 
 
+def test_an_extension_of_what_has_none(tmp_path):
+    with pytest.raises(LabelError, match="hdu=1 was given, and the source is a table"):
+        sa.read_labels(sdss5(), system="aspcap-sdss5", hdu=1)
+    path = tmp_path / "labels.csv"
+    path.write_text("object_id,teff\na,4800\n")
+    with pytest.raises(LabelError, match="hdu=1 was given, and the file is not FITS"):
+        sa.read_labels(path, system="specalign-mock", hdu=1)
+
+
 MRS = (
     "mobsid|obsid|designation|ra|dec|teff_lasp|teff_lasp_err|logg_lasp|feh_lasp|feh_lasp_err|vsini_lasp|rv_br1|rv_br1_err|"
     "rv_br_flag|alpha_m_lasp|teff_cnn|logg_cnn|feh_cnn|alpha_m_cnn|c_fe|mg_fe|cu_fe\n"
