@@ -270,3 +270,10 @@ def test_the_report_counts_every_row_once_and_names_the_first():
     }
     nameless = match_report(sa.match(sky([1.0, 5.0], [0.0, 0.0]), sky(1.0, 0.0), by="sky", radius=1 * u.arcsec))
     assert nameless["first_ids"].tolist() == ["", "", "row 1", "", ""]
+
+
+def test_the_report_counts_rows_and_not_pairs():
+    pairs = sa.match(embeddings(["a", "b", "a", "d"]), Table({"object_id": ["a", "b", "c", "b"]}))
+    n = {(row["table"], row["what"]): row["n"] for row in match_report(pairs)}
+    assert (n["a", "all"], n["a", "matched"], n["a", "unmatched"]) == (4, 3, 1)
+    assert (n["b", "all"], n["b", "matched"], n["b", "unmatched"]) == (4, 3, 1)
