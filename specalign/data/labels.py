@@ -15,7 +15,8 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 
 from specalign.exceptions import LabelError
-from specalign.io.files import existing_file, open_fits
+from specalign.io.files import existing_file
+from specalign.io.fits_files import open_fits
 
 __all__ = ["SYSTEMS", "LabelSystem", "label_unit", "read_labels"]
 

@@ -10,7 +10,7 @@ from astropy.utils.masked import Masked
 
 from specalign.exceptions import MissingFactError, SpectrumError, SpectrumUnitError
 from specalign.instruments.axes import vacuum_angstrom
-from specalign.instruments.resampling import pixel_edges
+from specalign.instruments.resampling import SPEED_OF_LIGHT, pixel_edges
 from specalign.io.products import FRAMES
 
 __all__ = ["Facts", "InputRows", "as_velocity", "default_ids", "facts_of_arrays", "repeat", "rows_from_arrays"]
@@ -185,7 +185,7 @@ def as_velocity(velocity, n=None):
         raise SpectrumUnitError(f"radial_velocity: expected a Quantity in a unit like km/s, got {got}")
     values = np.array(np.broadcast_to(np.ma.filled(velocity.to_value(u.km / u.s), np.nan), n), dtype=float)
     values[~np.isfinite(values) | (values == _NO_VELOCITY)] = np.nan
-    if (np.abs(values) >= 299792.458).any():
+    if (np.abs(values) >= SPEED_OF_LIGHT).any():
         raise SpectrumError(f"radial_velocity: expected less than the speed of light, got {values.tolist()} km/s")
     return values
 

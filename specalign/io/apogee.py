@@ -23,7 +23,8 @@ from astropy.io import fits
 from specutils import SpectrumList
 
 from specalign.exceptions import SpectrumUnitError, VelocityWarning
-from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.io.files import corrupt, existing_file
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
 from specalign.io.spectra import build_spectrum, declared_medium, inverse_square, stated_number, stated_velocity

@@ -14,7 +14,8 @@ from astropy.io import fits
 
 from specalign.exceptions import SpectrumUnitError
 from specalign.io.archives import read_members
-from specalign.io.files import checksum_state, corrupt, header_dict, native, open_fits
+from specalign.io.files import corrupt
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import describe
 from specalign.io.tables import read_parquet, read_text_table
 from specalign.io.votable import read_votable

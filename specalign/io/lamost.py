@@ -9,7 +9,8 @@ from astropy.io import fits
 from specutils import SpectrumList
 
 from specalign.exceptions import EmptySpectrumError
-from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.io.files import corrupt, existing_file
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
 from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, stated_number, velocity_of_redshift

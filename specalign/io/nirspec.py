@@ -8,7 +8,8 @@ import astropy.units as u
 import numpy as np
 from specutils import SpectrumList
 
-from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.io.files import corrupt, existing_file
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import bit_value, translate
 from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, inverse_square, stated_number

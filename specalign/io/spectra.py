@@ -7,7 +7,7 @@ from astropy.nddata import InverseVariance
 from specutils import Spectrum
 
 from specalign.exceptions import SpectrumError, SpectrumUnitError
-from specalign.io.files import native
+from specalign.io.fits_files import native
 from specalign.io.quality import COMMON_BITS, bit_value
 
 __all__ = [
