@@ -14,6 +14,7 @@ from specalign.io.quality import COMMON_BITS, decode
 __all__ = ["as_list", "rows_from_spectra"]
 
 _ARRAYS = ("flux", "ivar", "mask", "quality")
+_NUMBERS = (("ra", u.deg), ("dec", u.deg), ("epoch", u.yr), ("velocity_err", u.km / u.s))
 _EXTRA = ("coefficient_error", "coefficient_correlation", "disperser", "filter")
 
 
@@ -115,6 +116,9 @@ def _facts(meta, i, keywords, velocity):
     source = "none" if np.isnan(value[0]) else source
     snr = meta.get("snr")
     others = [np.array([str(meta.get(name) or "")]) for name in ("product", "path", "visit")]
+    if velocity is not None:  # the error in meta is that of the velocity in meta
+        meta = {**meta, "velocity_err": None}
+    numbers = [np.array([_number(meta, *fact)]) for fact in _NUMBERS]
     return Facts(
         np.array([text["object_id"]]),
         np.array([str(spectrum_id)]),
@@ -123,7 +127,25 @@ def _facts(meta, i, keywords, velocity):
         np.array([source]),
         np.array([np.nan if snr is None else float(snr)]),
         *others,
+        *numbers,
     )
+
+
+def _number(meta, name, unit):
+    """A fact of meta in a unit, NaN where there is none.
+
+    Raises
+    ------
+    SpectrumUnitError
+        It has no unit, or another one.
+    """
+    value = meta.get(name)
+    if value is None:
+        return np.nan
+    given = getattr(value, "unit", None)
+    if given is None or not given.is_equivalent(unit):
+        raise SpectrumUnitError(f"meta[{name!r}]: expected a Quantity in a unit like {unit}, got {value!r}")
+    return float(np.ma.filled(value.to_value(unit), np.nan))
 
 
 def _fact(meta, name, i, keyword):

@@ -27,7 +27,14 @@ from specalign.io.files import corrupt, existing_file
 from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
-from specalign.io.spectra import build_spectrum, declared_medium, inverse_square, stated_number, stated_velocity
+from specalign.io.spectra import (
+    build_spectrum,
+    declared_medium,
+    inverse_square,
+    stated_number,
+    stated_position,
+    stated_velocity,
+)
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -233,6 +240,8 @@ def _facts(path, hdus, product):
         "flux_unit": _flux_unit(path, hdus[1].header, product),
         "medium": declared_medium({**header, **dict(hdus[1].header)}, product.medium),
         "checksum": checksum_state(hdus),
+        # The position of the target, of which no data model tells the epoch.
+        "position": stated_position(header.get("RA"), header.get("DEC")),
         "file": _file_of_visit(path, hdus) if product.name == "apVisit" else None,
     }
 
@@ -275,6 +284,7 @@ def _spectrum(row, flux, error, flags, axis, product, facts):
         header=facts["header"],
         medium=facts["medium"],
         checksum=facts["checksum"],
+        **facts["position"],
         **describe(product, facts, visit),
     )
 
@@ -363,4 +373,5 @@ def _mwm_spectrum(path, table, index, product, header, checksum):
         header=header,
         checksum=checksum,
         telescope=telescope,
+        **stated_position(header.get("RA"), header.get("DEC")),
     )

@@ -13,7 +13,14 @@ from specalign.io.files import corrupt, existing_file
 from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
-from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, stated_number, velocity_of_redshift
+from specalign.io.spectra import (
+    build_spectrum,
+    column_quantity,
+    declared_medium,
+    stated_number,
+    stated_position,
+    velocity_of_redshift,
+)
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -150,7 +157,13 @@ def _spectrum(path, product, columns, header, checksum):
         medium=declared_medium(header, product.medium),
         frame="observed" if header.get("HELIO") is False else product.frame,
         checksum=checksum,
+        **_position(header),
     )
+
+
+def _position(header):
+    """The position of the input catalogue; its epoch is nowhere stated, and EQUINOX is that of the axes."""
+    return stated_position(header.get("RA"), header.get("DEC"))
 
 
 def _identity(path, header):
@@ -214,6 +227,7 @@ def _mrs_spectrum(path, product, table, header, checksum):
         checksum=checksum,
         arm=table.name[-1] if summed else table.name[0],
         table_header=header_dict(table.header),
+        **_position(header),
     )
 
 

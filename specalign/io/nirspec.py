@@ -12,7 +12,14 @@ from specalign.io.files import corrupt, existing_file
 from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import bit_value, translate
-from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, inverse_square, stated_number
+from specalign.io.spectra import (
+    build_spectrum,
+    column_quantity,
+    declared_medium,
+    inverse_square,
+    stated_number,
+    stated_position,
+)
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -76,6 +83,8 @@ QUALITY_BITS = {
 BAD_BITS = ("DO_NOT_USE", "NON_SCIENCE", "EXTRACTION_MASK")
 _TABLE = {bit: bit for bit in range(14)}
 _TABLE |= {15: 14, 16: 15, 18: 16, 25: 17, 26: 18, 27: 18, 29: 19, 30: 20, None: 23}
+_ONE_TARGET = ("NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
+MJD_J2000 = 51544.5
 _BARYCENTRIC = ("", "BARYCENT", "BARYCENTRIC", "HELIOCEN", "HELIOCENTRIC")
 
 
@@ -144,6 +153,20 @@ def _setting(header, disperser, filter_):
     return dict(zip(("disperser", "filter"), (word or None for word in words), strict=True))
 
 
+def _position(header):
+    """The position of the source, 0 and 0 where the mask's file has none; at a fixed slit, that of the target.
+
+    The pipeline moves the target's position to the middle of the exposure, and says nothing on the epoch of others.
+    """
+    ra, dec = header.get("SRCRA"), header.get("SRCDEC")
+    if stated_number(ra) == stated_number(dec) == 0:
+        return stated_position(None, None)
+    if ra is None and header.get("EXP_TYPE") in _ONE_TARGET:
+        epoch = 2000 + (stated_number(header.get("EXPMID")) - MJD_J2000) / 365.25
+        return stated_position(header.get("TARG_RA"), header.get("TARG_DEC"), epoch)
+    return stated_position(ra, dec)
+
+
 def _read_x1d(path, hdus):
     tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
     if not tables or "ASDF" not in [hdu.name for hdu in hdus]:
@@ -175,6 +198,7 @@ def _x1d_spectrum(path, table, index, facts):
         frame=_frame(header),
         n_traces=1,
         **_setting(header, "GRATING", "FILTER"),
+        **_position(header),
         **{**facts, "header": header},
     )
 
@@ -220,6 +244,8 @@ def _spec1d_spectrum(path, trace, n_traces, facts):
         frame=_frame(header, trace.header),
         n_traces=n_traces,
         **_setting(header, "DISPNAME", "FILTER1"),
+        # RA and DEC of the first header are where the telescope points: the same for all sources of a mask.
+        **stated_position(trace.header.get("RA"), trace.header.get("DEC")),
         **{**facts, "header": header},
     )
 
@@ -256,6 +282,7 @@ def _read_msaexp(path, hdus):
         frame=_frame(header),
         n_traces=1,
         **_setting(header, "GRATING", "FILTER"),
+        **_position(header),
         **{**facts, "header": header},
     )
 
