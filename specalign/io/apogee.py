@@ -1,7 +1,7 @@
 """APOGEE: aspcapStar, apStar and apVisit files of DR13 to DR17, and mwmStar files of DR19.
 
-specutils' loaders of these files give no mask, no flags and no velocity, fail for a star with one visit, give every
-aspcapStar a unit of its own, and know the apVisit of SDSS-V only; so the files are read here.
+specutils' loaders of these files give no mask, or one in which every flag is a bad pixel, no flags by name and no
+velocity, fail for an apStar of one visit, and give every aspcapStar a unit of its own; so the files are read here.
 
 An apVisit is in the observed frame: the data model says that it is "before resampling and removal of radial
 velocities" (https://www.sdss4.org/dr17/irspec/spectra/), and vacuum
