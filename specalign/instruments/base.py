@@ -350,7 +350,9 @@ class Instrument:
 
     def _prepare_groups(self, groups, refused, n):
         facts = _in_order([(g.index, g.facts) for g in groups] + [([i], one) for i, one, _ in refused], n)
-        shift = plan_shift(facts.frame, facts.velocity, facts.velocity_source, resolved=self.velocity_resolved)
+        taken = ~np.isin(np.arange(n), [position for position, _, _ in refused])
+        known = facts.frame, facts.velocity, facts.velocity_source
+        shift = plan_shift(*known, resolved=self.velocity_resolved, taken=taken)
         for position, _, error in refused:
             shift.reason[position] = str(error)
         unit = preferred_unit(groups[0].unit) if groups else u.dimensionless_unscaled

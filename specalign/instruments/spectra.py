@@ -10,6 +10,7 @@ from specutils import Spectrum, SpectrumCollection
 from specalign.exceptions import MissingFactError, SpectrumError, SpectrumUnitError
 from specalign.instruments.rows import Facts, as_velocity, default_ids, repeat, rows_from_arrays
 from specalign.io.quality import COMMON_BITS, decode
+from specalign.plugins import find_plugins
 
 __all__ = ["as_list", "rows_from_spectra"]
 
@@ -82,8 +83,10 @@ def rows_from_spectra(spectra, instrument, given):
     """
     facts = _all_facts(spectra, given)
     groups, refused, normalized = {}, [], given["normalized"]
+    others = _other_instruments(spectra, instrument)
     for i, spectrum in enumerate(spectra):
         try:
+            _check_instrument(spectrum.meta, facts[i : i + 1], instrument, others)
             rows = instrument.convert(_one(spectrum, facts[i : i + 1], instrument, given, normalized))
         except (MissingFactError, SpectrumUnitError):
             raise
@@ -93,6 +96,21 @@ def rows_from_spectra(spectra, instrument, given):
         key = (rows.axis_kind, rows.axis.tobytes(), str(rows.unit), *(a is None for a in (rows.ivar, rows.covariance)))
         groups.setdefault(key, []).append((i, rows))
     return [_stack(members) for members in groups.values()], refused
+
+
+def _other_instruments(spectra, instrument):
+    """Names of other instruments that are installed and that spectra say they are of."""
+    stated = {str(spectrum.meta.get("instrument") or "").lower() for spectrum in spectra} - {"", instrument.name}
+    return stated & {plugin.name for plugin in find_plugins("instruments")} if stated else stated
+
+
+def _check_instrument(meta, facts, instrument, others):
+    stated = str(meta.get("instrument") or "").lower()
+    if stated in others:
+        raise SpectrumError(
+            f"object {str(facts.object_id[0])!r}: expected a spectrum of {instrument.name}, got one of {stated}; use "
+            f"get_instrument({stated!r}), or take meta['instrument'] away to put it on this grid all the same"
+        )
 
 
 def _all_facts(spectra, given):

@@ -13,10 +13,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from specalign.exceptions import UnknownProductError
+from specalign.exceptions import CorruptFileError, UnknownProductError
 from specalign.io.files import corrupt, existing_file, failing_as_corrupt, open_stream, plausible_size, size_of
 
-__all__ = ["checksum_state", "header_dict", "native", "open_fits"]
+__all__ = ["checksum_state", "header_dict", "native", "open_fits", "require_columns"]
 
 BLOCK = 2880
 CHUNK = 400 * BLOCK
@@ -232,6 +232,34 @@ def checksum_state(hdus):
     """``"verified"`` where every extension of an opened file has a checksum, ``"partly"``, or ``"none"``."""
     stated = ["CHECKSUM" in hdu.header or "DATASUM" in hdu.header for hdu in hdus]
     return "verified" if all(stated) else "partly" if any(stated) else "none"
+
+
+def require_columns(path, table, names):
+    """Raise unless an extension is a table that has these columns and a row.
+
+    Parameters
+    ----------
+    path : path-like
+    table : HDU of `astropy.io.fits`
+    names : sequence of str
+        In any case, as in FITS.
+
+    Raises
+    ------
+    specalign.exceptions.CorruptFileError
+        With the columns that were expected and those that came.
+    """
+    here = table.columns.names if isinstance(table, fits.BinTableHDU) else []
+    missing = [name for name in names if name.lower() not in {one.lower() for one in here}]
+    if missing:
+        shown = ", ".join(here[:12]) + (", ..." if len(here) > 12 else "")
+        raise CorruptFileError(
+            f"{path}: {table.name} lacks the columns {', '.join(missing)}: expected {', '.join(names)}, got "
+            f"{shown or 'no table'}. Fetch the file again; one that another program wrote can be read with specutils, "
+            f"and prepare takes the spectrum with its facts."
+        )
+    if not len(table.data):
+        raise corrupt(path, f"{table.name} has no row; expected one or more")
 
 
 def native(array, dtype=None):

@@ -33,6 +33,7 @@ _ARRAYS = {f"{band}_coefficient{part}" for band in BANDS for part in ("s", "_err
 }
 _CONTINUOUS = {"source_id", "bp_coefficients", "rp_coefficients"}
 _SAMPLED = {"source_id", "flux", "flux_error"}
+_NEEDED = "expected source_id with bp_coefficients and rp_coefficients, or with flux and flux_error"
 _ONE_SOURCE = {"wavelength", "flux", "flux_error"}
 _FIRST_COEFFICIENT = "bp_coeff_0"
 _VOTABLE_ENDINGS = (".xml", ".vot", ".votable")
@@ -158,7 +159,7 @@ def _sorted(origin, found):
         if _kind(names):
             tables.append(XPTable(origin, _kind(names), table.rows, table.checksum))
         else:
-            others.append(f"a table without XP spectra (columns {', '.join(names[:6])}, ...)")
+            others.append(f"a table without XP spectra (columns {', '.join(names[:6])}, ...; {_NEEDED})")
     return tables, others
 
 

@@ -144,7 +144,10 @@ def _continuous(origin, row, product, checksum):
     for i, band in enumerate(BANDS):
         half = slice(i * n, (i + 1) * n)
         values, errors = (_array(origin, row, f"{band}_{name}", n) for name in ("coefficients", "coefficient_errors"))
-        if values is None or errors is None:
+        if (values is None) != (errors is None):
+            there = "coefficients" if errors is None else "coefficient_errors"
+            raise corrupt(origin, f"source {source}: {band}_{there} stands alone; expected the values and their errors")
+        if values is None:
             _check_absent(origin, row, band)
             quality[half] = bit_value(QUALITY_BITS, f"MISSING_{band.upper()}")
         else:

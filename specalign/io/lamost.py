@@ -5,12 +5,11 @@ specutils has no loader for them; it takes the table for another format and fail
 
 import astropy.units as u
 import numpy as np
-from astropy.io import fits
 from specutils import SpectrumList
 
 from specalign.exceptions import EmptySpectrumError
 from specalign.io.files import corrupt, existing_file
-from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits, require_columns
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
 from specalign.io.spectra import (
@@ -116,9 +115,9 @@ def _product(path, hdus):
 
 
 def _from_table(path, table):
-    missing = [name for name in _COLUMNS if name not in table.columns.names]
-    if missing or len(table.data) != 1:
-        raise corrupt(path, f"COADD has {len(table.data)} rows and lacks the columns {missing}; expected one row")
+    require_columns(path, table, _COLUMNS)
+    if len(table.data) != 1:
+        raise corrupt(path, f"COADD has {len(table.data)} rows; expected one")
     first = [column_quantity(table, name, unit, path)[0] for name, unit in zip(_COLUMNS[:3], _units(), strict=True)]
     return [*first, *(native(table.data[name][0]) for name in _COLUMNS[3:])]
 
@@ -233,10 +232,7 @@ def _mrs_spectrum(path, product, table, header, checksum):
 
 def _mrs_columns(path, table):
     masks = ("ANDMASK", "ORMASK") if table.name.startswith("COADD_") else ("PIXMASK",)
-    names = table.columns.names if isinstance(table, fits.BinTableHDU) else []
-    missing = [name for name in ("FLUX", "IVAR", "LOGLAM", *masks) if name not in names]
-    if missing or not len(table.data):
-        raise corrupt(path, f"{table.name} has no row, or lacks the columns {missing}")
+    require_columns(path, table, ("FLUX", "IVAR", "LOGLAM", *masks))
     columns = {name: native(table.data[name], dtype=float) for name in ("FLUX", "IVAR", "LOGLAM")}
     order = slice(None, None, -1 if columns["LOGLAM"][0] > columns["LOGLAM"][-1] else 1)
     flags = [native(table.data[name])[order] for name in masks]
