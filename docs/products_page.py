@@ -26,6 +26,11 @@ The frame is that of the wavelengths in the file: at rest, barycentric, or as ob
 normalisation is what the file's flux was divided by; ``prepare`` renews it. Where a header says another frame (SPECSYS,
 VEL_TYPE, HELIO) or medium (CTYPE1, VACUUM) than the table, the header counts.
 """
+NOT_READ = """\
+Not read, and refused by name: mwmVisit and the BOSS spectra of SDSS-V; the pipeline's c1d (several x1d in one) and
+x1d of time series; PypeIt's spectra of other spectrographs; Gaia RVS; light curves of Kepler and TESS. Arrays in files
+of one's own (npz, csv) go to ``prepare_arrays`` with their facts.
+"""
 COMMON = """Bits of every instrument
 ------------------------
 
@@ -192,7 +197,7 @@ def render(found=None):
     """
     found = instruments() if found is None else found
     products = [product for instrument in found for product in instrument.products]
-    parts = [HEAD, _overview(products), *(_section(instrument) for instrument in found)]
+    parts = [HEAD, _overview(products), NOT_READ, *(_section(instrument) for instrument in found)]
     parts += [COMMON + _bit_table(COMMON_BITS, found[0].bad_bits), SPECUTILS + _specutils(products)]
     return "\n".join(parts)
 
