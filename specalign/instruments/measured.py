@@ -159,7 +159,6 @@ def _measure(instrument, still, request):
 def _enter(facts, at, found, reason):
     """Enter what was found, and give the errors of the other rows by their place."""
     failed = {}
-    facts.velocity[at] = 0  # no row is left without one, as which it would count as unknown
     for i in at:
         name = str(facts.spectrum_id[i])
         if name in found:

@@ -67,6 +67,12 @@ def test_velocities_are_measured_applied_and_said(lamost, request_):
     assert np.isnan(passed.catalog["velocity_err"]).all()
 
 
+def test_an_error_belongs_to_its_velocity(lamost):
+    stated = spectrum("a", 30.0, radial_velocity=30 * KM_S, velocity_err=2000 * u.m / u.s)
+    assert lamost.prepare(stated).catalog["velocity_err"].tolist() == [2.0 * KM_S]
+    assert np.isnan(lamost.prepare(stated, radial_velocity=31 * KM_S).catalog["velocity_err"].value).all()
+
+
 def test_nothing_is_measured_unless_it_is_asked_for(lamost, monkeypatch):
     monkeypatch.setattr("specalign.instruments.measured.radial_velocity", None)
     stated = spectrum("a", 30.0, radial_velocity=30 * KM_S, velocity_source="header Z")
