@@ -25,6 +25,9 @@ tested with; where it says synthetic, no real file was at hand, and the reader f
 The frame is that of the wavelengths in the file: at rest, barycentric, or as observed, where the Earth moves too. The
 normalisation is what the file's flux was divided by; ``prepare`` renews it. Where a header says another frame (SPECSYS,
 VEL_TYPE, HELIO) or medium (CTYPE1, VACUUM) than the table, the header counts.
+
+``read(path, visits=...)`` takes ``"combined"`` or ``"all"``, and any other word is an error. Where a file holds nothing
+but what ``"combined"`` gives, ``"all"`` gives the same.
 """
 NOT_READ = """\
 Not read, and refused by name: mwmVisit and the BOSS spectra of SDSS-V; the pipeline's c1d (several x1d in one) and
