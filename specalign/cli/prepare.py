@@ -7,11 +7,12 @@ cannot be prepared are listed with their reasons, and written to rejected.ecsv.
 
 from pathlib import Path
 
-from specalign.exceptions import EmptySpectrumError, SpecalignError, SpectrumUnitError
+from specalign.exceptions import EmptySpectrumError, SpecalignError, SpectrumError, SpectrumUnitError
 
 EXAMPLE = """
     specalign prepare spectra/ --output prepared/
     specalign prepare "x1d/*.fits" --instrument nirspec --option disperser=g140h filter=f100lp
+    specalign prepare "x1d/*.fits" --velocity measure --templates templates/nirspec.fits
 """
 
 
@@ -24,6 +25,22 @@ def add_arguments(parser):
     parser.add_argument(
         "--visits", choices=["combined", "all"], default="combined", help="combined spectra, or every visit"
     )
+    parser.add_argument(
+        "--velocity",
+        choices=["stated", "measure"],
+        default="stated",
+        help="velocities that the files state, or measured ones; a measured one that fails rejects its spectrum",
+    )
+    parser.add_argument(
+        "--templates",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="prepared spectra at rest to measure against, one file for each instrument to measure",
+    )
+    parser.add_argument(
+        "--within", nargs=2, type=float, metavar="ANGSTROM", help="vacuum wavelengths between which is measured"
+    )
     parser.add_argument("--output", default="prepared", metavar="FOLDER", help="where the files go")
 
 
@@ -31,15 +48,39 @@ def run(arguments):
     """Read, prepare and write."""
     from specalign.cli.files import chosen_instruments, expand
 
+    requests = velocity_requests(arguments)
     paths = expand(arguments.files)
     spectra, unread = read_all(paths, chosen_instruments(arguments), arguments)
-    prepared, refused = prepare_all(spectra)
+    prepared, refused = prepare_all(spectra, requests)
     rejected = rejected_table([*unread, *refused], prepared)
     write(prepared, rejected, Path(arguments.output))
     n_rows = sum(map(len, prepared.values()))
     print(f"{len(paths)} files: {n_rows} spectra prepared, {len(rejected)} files or spectra rejected")
     if not n_rows:
         raise EmptySpectrumError(f"none of the {len(paths)} files could be prepared; the reasons are above")
+
+
+def velocity_requests(arguments):
+    """`MeasuredVelocity` by the name of its instrument: of those that templates were given for."""
+    import astropy.units as u
+
+    from specalign.cli.files import UsageError
+    from specalign.instruments.measured import MeasuredVelocity
+    from specalign.instruments.prepared import PreparedSpectra
+
+    if (arguments.velocity == "measure") != bool(arguments.templates):
+        raise UsageError("--velocity measure and --templates FILE need each other")
+    if arguments.within and not arguments.templates:
+        raise UsageError("--within needs --velocity measure")
+    within = None if arguments.within is None else arguments.within * u.AA
+    requests = {}
+    for path in arguments.templates:
+        templates = PreparedSpectra.read(path)
+        name = templates.instrument.name
+        if name in requests:
+            raise UsageError(f"--templates: {path} is a second file for {name}; give one file an instrument")
+        requests[name] = MeasuredVelocity(templates, within=within)
+    return requests
 
 
 def read_all(paths, instruments, arguments):
@@ -57,15 +98,18 @@ def read_all(paths, instruments, arguments):
     return spectra, unread
 
 
-def prepare_all(spectra):
+def prepare_all(spectra, requests):
     """`PreparedSpectra` by the name of their file, and what was refused because its spectrum_id was there already."""
+    if unused := sorted(set(requests) - set(spectra)):
+        raise SpectrumError(f"--templates: there is no spectrum of {', '.join(unused)} to measure; leave out that file")
     prepared, refused = {}, []
     for name, (instrument, found) in sorted(spectra.items()):
-        found = _unique(found, refused)
+        found, options = _unique(found, refused), {"radial_velocity": requests.get(name)}
         try:
-            prepared[name] = instrument.prepare(found)
+            prepared[name] = instrument.prepare(found, **options)
         except SpectrumUnitError:  # a flux in counts and one in Jansky cannot be in one array
-            prepared |= {f"{name}-{products}": instrument.prepare(group) for products, group in _by_unit(found).items()}
+            groups = _by_unit(found).items()
+            prepared |= {f"{name}-{products}": instrument.prepare(group, **options) for products, group in groups}
     return prepared, refused
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from astropy.io import fits
 
 from specalign.exceptions import GridMismatchError, SpectrumError, UnknownProductError
-from specalign.io.files import atomic_write, open_fits
+from specalign.io.files import atomic_write
+from specalign.io.fits_files import open_fits
 
 __all__ = ["EmbeddingTable"]
 

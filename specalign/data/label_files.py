@@ -10,7 +10,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from specalign.exceptions import LabelError, MissingExtraError, SpecalignError
-from specalign.io.files import corrupt, existing_file, failing_as_corrupt, open_fits, open_stream
+from specalign.io.files import corrupt, existing_file, failing_as_corrupt, open_stream
+from specalign.io.fits_files import open_fits
 
 __all__ = ["load_table"]
 

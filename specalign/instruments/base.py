@@ -165,8 +165,9 @@ class Instrument:
         spectra : `specutils.Spectrum`, list of them, `specutils.SpectrumList` or `specutils.SpectrumCollection`
         object_id, spectrum_id, frame : str or sequence of str, optional
         medium : {"vacuum", "air"}, optional
-        radial_velocity : `~astropy.units.Quantity`, optional
-            Receding positive.  These five are taken from the spectra's ``meta`` where they are not given.
+        radial_velocity : `~astropy.units.Quantity` or `specalign.instruments.measured.MeasuredVelocity`, optional
+            Receding positive, or the request to measure it.  These five are taken from the spectra's ``meta`` where
+            they are not given, and nothing is measured.
         normalized : bool
             True: the flux is already normalised as the instrument does it, and is left as it is.
 
@@ -188,14 +189,16 @@ class Instrument:
         """
         from specutils import Spectrum
 
+        from specalign.instruments.measured import MeasuredVelocity, measure_rows
         from specalign.instruments.spectra import as_list, rows_from_spectra
 
+        measured = isinstance(radial_velocity, MeasuredVelocity)
         given = {
             "object_id": object_id,
             "spectrum_id": spectrum_id,
             "medium": medium,
             "frame": frame,
-            "radial_velocity": radial_velocity,
+            "radial_velocity": None if measured else radial_velocity,
             "normalized": normalized,
         }
         single = isinstance(spectra, Spectrum) and spectra.flux.ndim == 1
@@ -203,6 +206,8 @@ class Instrument:
         if not listed:
             raise SpectrumError("spectra: expected at least one spectrum, got none")
         groups, refused = rows_from_spectra(listed, self, given)
+        if measured:
+            groups, refused = measure_rows(self, groups, refused, radial_velocity)
         if single and refused:
             raise refused[0][2]
         result = self._prepare_groups(groups, refused, len(listed))
@@ -345,7 +350,9 @@ class Instrument:
 
     def _prepare_groups(self, groups, refused, n):
         facts = _in_order([(g.index, g.facts) for g in groups] + [([i], one) for i, one, _ in refused], n)
-        shift = plan_shift(facts.frame, facts.velocity, facts.velocity_source, resolved=self.velocity_resolved)
+        taken = ~np.isin(np.arange(n), [position for position, _, _ in refused])
+        known = facts.frame, facts.velocity, facts.velocity_source
+        shift = plan_shift(*known, resolved=self.velocity_resolved, taken=taken)
         for position, _, error in refused:
             shift.reason[position] = str(error)
         unit = preferred_unit(groups[0].unit) if groups else u.dimensionless_unscaled

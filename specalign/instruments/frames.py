@@ -29,7 +29,7 @@ class Shift:
         return Shift(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def plan_shift(frame, velocity, velocity_source, *, resolved=True):
+def plan_shift(frame, velocity, velocity_source, *, resolved=True, taken=None):
     """Decide about the frames of a batch.
 
     Parameters
@@ -40,6 +40,8 @@ def plan_shift(frame, velocity, velocity_source, *, resolved=True):
     velocity_source : (N,) str
     resolved : bool
         False for an instrument whose resolution hides every velocity: nothing is shifted, all frames are one.
+    taken : (N,) bool, optional
+        False for rows that are rejected already, which decide nothing for the others.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def plan_shift(frame, velocity, velocity_source, *, resolved=True):
     result = np.where(moving & ~known, frame, "rest").astype("U11")
     source = np.where(moving & ~known, "none", velocity_source)
     shift = Shift(doppler_factor(applied), applied, result, source, np.full(len(frame), "", dtype=object))
-    _settle_unknown(shift, moving & ~known)
+    _settle_unknown(shift, moving & ~known, np.ones(len(frame), bool) if taken is None else taken)
     return shift
 
 
@@ -63,13 +65,14 @@ def _unshifted(frame):
     return Shift(np.ones(n), np.zeros(n), frame, np.full(n, "none"), np.full(n, "", dtype=object))
 
 
-def _settle_unknown(shift, unknown):
+def _settle_unknown(shift, unknown, taken):
+    unknown = unknown & taken
     if not unknown.any():
         return
-    if not unknown.all():
+    if unknown.sum() < taken.sum():
         shift.reason[unknown] = "no radial velocity is known, while other rows are at rest; pass radial_velocity"
         return
-    frames = sorted(set(shift.frame))
+    frames = sorted(set(shift.frame[taken]))
     if len(frames) > 1:
         raise SpectrumError(
             f"frame: expected one frame a batch, got {' and '.join(frames)}, and no velocity to bring them to rest; "

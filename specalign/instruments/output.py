@@ -119,10 +119,13 @@ def _catalog(facts, shift):
     table["snr"] = facts.snr
     table["frame"] = shift.frame
     table["radial_velocity"] = facts.velocity * u.km / u.s
+    table["velocity_err"] = facts.velocity_err * u.km / u.s
     table["velocity_applied"] = shift.velocity_applied * u.km / u.s
     table["velocity_source"] = shift.velocity_source
     for name in ("product", "path", "visit"):
         table[name] = getattr(facts, name)
+    for name, unit in (("ra", u.deg), ("dec", u.deg), ("epoch", u.yr)):
+        table[name] = getattr(facts, name) * unit
     return table
 
 

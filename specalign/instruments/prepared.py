@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import astropy.units as u
 import numpy as np
-from astropy.table import QTable, vstack
+from astropy.table import QTable, hstack, vstack
 
 from specalign.exceptions import GridMismatchError, SpectrumError
 
@@ -257,7 +257,7 @@ class PreparedSpectra:
         for part in parts[1:]:
             parts[0].check_same_grid(part)
         changes = {name: np.concatenate([getattr(p, name) for p in _same_norm(parts)]) for name in cls._ROWS}
-        changes["catalog"] = vstack([p.catalog for p in parts], metadata_conflicts="silent")
+        changes["catalog"] = _join_catalogs([p.catalog for p in parts])
         changes["rejected"] = vstack([p.rejected for p in parts], metadata_conflicts="silent")
         if parts[0].lsf_sigma is not None and parts[0].lsf_sigma.ndim == 2:
             changes["lsf_sigma"] = np.concatenate([p.lsf_sigma for p in parts])
@@ -276,6 +276,22 @@ class PreparedSpectra:
         frames = {str(f) for part in (self, other) if "frame" in part.catalog.colnames for f in part.catalog["frame"]}
         if len(frames) > 1:
             raise SpectrumError(f"expected one frame, got {' and '.join(sorted(frames))}; prepare them separately")
+
+
+def _join_catalogs(catalogs):
+    """Rows of all tables; a number that a table does not have is NaN, and a text empty, instead of masked."""
+    first = {name: table[name] for table in reversed(catalogs) for name in table.colnames}
+    filled = []
+    for table in catalogs:
+        missing = {name: _nothing(column, len(table)) for name, column in first.items() if name not in table.colnames}
+        filled.append(table if not missing else hstack([table, QTable(missing)], metadata_conflicts="silent"))
+    return vstack(filled, metadata_conflicts="silent")
+
+
+def _nothing(column, n):
+    if isinstance(column, u.Quantity):
+        return np.full(n, np.nan) * column.unit
+    return np.full(n, np.nan) if column.dtype.kind == "f" else np.zeros(n, column.dtype)
 
 
 def _same_norm(parts):

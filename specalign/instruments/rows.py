@@ -10,7 +10,7 @@ from astropy.utils.masked import Masked
 
 from specalign.exceptions import MissingFactError, SpectrumError, SpectrumUnitError
 from specalign.instruments.axes import vacuum_angstrom
-from specalign.instruments.resampling import pixel_edges
+from specalign.instruments.resampling import SPEED_OF_LIGHT, pixel_edges
 from specalign.io.products import FRAMES
 
 __all__ = ["Facts", "InputRows", "as_velocity", "default_ids", "facts_of_arrays", "repeat", "rows_from_arrays"]
@@ -20,7 +20,10 @@ _NO_VELOCITY = -9999.0  # LAMOST and APOGEE write it where they have none
 
 @dataclass
 class Facts:
-    """What is known of each row (N,), apart from its pixels."""
+    """What is known of each row (N,), apart from its pixels; numbers are NaN where it is not.
+
+    Velocities are in km/s, positions in degrees, the epoch of a position in Julian years.
+    """
 
     object_id: np.ndarray
     spectrum_id: np.ndarray
@@ -31,6 +34,10 @@ class Facts:
     product: np.ndarray
     path: np.ndarray
     visit: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    epoch: np.ndarray
+    velocity_err: np.ndarray
 
     def __getitem__(self, rows):
         return Facts(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
@@ -185,7 +192,7 @@ def as_velocity(velocity, n=None):
         raise SpectrumUnitError(f"radial_velocity: expected a Quantity in a unit like km/s, got {got}")
     values = np.array(np.broadcast_to(np.ma.filled(velocity.to_value(u.km / u.s), np.nan), n), dtype=float)
     values[~np.isfinite(values) | (values == _NO_VELOCITY)] = np.nan
-    if (np.abs(values) >= 299792.458).any():
+    if (np.abs(values) >= SPEED_OF_LIGHT).any():
         raise SpectrumError(f"radial_velocity: expected less than the speed of light, got {values.tolist()} km/s")
     return values
 
@@ -197,9 +204,10 @@ def facts_of_arrays(n, object_id, spectrum_id, frame, radial_velocity):
     object_id = repeat(object_id, n, "object_id")
     velocity = as_velocity(radial_velocity, n)
     source = np.where(np.isnan(velocity), "none", "radial_velocity argument")
-    empty = np.full(n, "")
+    empty, unknown = np.full(n, ""), np.full(n, np.nan)
     ids = default_ids(object_id) if spectrum_id is None else repeat(spectrum_id, n, "spectrum_id")
-    return Facts(object_id, ids, repeat(frame, n, "frame"), velocity, source, np.full(n, np.nan), empty, empty, empty)
+    frame, numbers = repeat(frame, n, "frame"), [unknown.copy() for _ in range(4)]
+    return Facts(object_id, ids, frame, velocity, source, unknown, empty, empty, empty, *numbers)
 
 
 def default_ids(object_id):

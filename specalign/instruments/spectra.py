@@ -10,10 +10,12 @@ from specutils import Spectrum, SpectrumCollection
 from specalign.exceptions import MissingFactError, SpectrumError, SpectrumUnitError
 from specalign.instruments.rows import Facts, as_velocity, default_ids, repeat, rows_from_arrays
 from specalign.io.quality import COMMON_BITS, decode
+from specalign.plugins import find_plugins
 
 __all__ = ["as_list", "rows_from_spectra"]
 
 _ARRAYS = ("flux", "ivar", "mask", "quality")
+_NUMBERS = (("ra", u.deg), ("dec", u.deg), ("epoch", u.yr), ("velocity_err", u.km / u.s))
 _EXTRA = ("coefficient_error", "coefficient_correlation", "disperser", "filter")
 
 
@@ -81,8 +83,10 @@ def rows_from_spectra(spectra, instrument, given):
     """
     facts = _all_facts(spectra, given)
     groups, refused, normalized = {}, [], given["normalized"]
+    others = _other_instruments(spectra, instrument)
     for i, spectrum in enumerate(spectra):
         try:
+            _check_instrument(spectrum.meta, facts[i : i + 1], instrument, others)
             rows = instrument.convert(_one(spectrum, facts[i : i + 1], instrument, given, normalized))
         except (MissingFactError, SpectrumUnitError):
             raise
@@ -92,6 +96,21 @@ def rows_from_spectra(spectra, instrument, given):
         key = (rows.axis_kind, rows.axis.tobytes(), str(rows.unit), *(a is None for a in (rows.ivar, rows.covariance)))
         groups.setdefault(key, []).append((i, rows))
     return [_stack(members) for members in groups.values()], refused
+
+
+def _other_instruments(spectra, instrument):
+    """Names of other instruments that are installed and that spectra say they are of."""
+    stated = {str(spectrum.meta.get("instrument") or "").lower() for spectrum in spectra} - {"", instrument.name}
+    return stated & {plugin.name for plugin in find_plugins("instruments")} if stated else stated
+
+
+def _check_instrument(meta, facts, instrument, others):
+    stated = str(meta.get("instrument") or "").lower()
+    if stated in others:
+        raise SpectrumError(
+            f"object {str(facts.object_id[0])!r}: expected a spectrum of {instrument.name}, got one of {stated}; use "
+            f"get_instrument({stated!r}), or take meta['instrument'] away to put it on this grid all the same"
+        )
 
 
 def _all_facts(spectra, given):
@@ -115,6 +134,9 @@ def _facts(meta, i, keywords, velocity):
     source = "none" if np.isnan(value[0]) else source
     snr = meta.get("snr")
     others = [np.array([str(meta.get(name) or "")]) for name in ("product", "path", "visit")]
+    if velocity is not None:  # the error in meta is that of the velocity in meta
+        meta = {**meta, "velocity_err": None}
+    numbers = [np.array([_number(meta, *fact)]) for fact in _NUMBERS]
     return Facts(
         np.array([text["object_id"]]),
         np.array([str(spectrum_id)]),
@@ -123,7 +145,25 @@ def _facts(meta, i, keywords, velocity):
         np.array([source]),
         np.array([np.nan if snr is None else float(snr)]),
         *others,
+        *numbers,
     )
+
+
+def _number(meta, name, unit):
+    """A fact of meta in a unit, NaN where there is none.
+
+    Raises
+    ------
+    SpectrumUnitError
+        It has no unit, or another one.
+    """
+    value = meta.get(name)
+    if value is None:
+        return np.nan
+    given = getattr(value, "unit", None)
+    if given is None or not given.is_equivalent(unit):
+        raise SpectrumUnitError(f"meta[{name!r}]: expected a Quantity in a unit like {unit}, got {value!r}")
+    return float(np.ma.filled(value.to_value(unit), np.nan))
 
 
 def _fact(meta, name, i, keyword):

@@ -15,7 +15,8 @@ from specutils import Spectrum
 
 from specalign.exceptions import CorruptFileError, UnknownProductError
 from specalign.instruments.prepared import InstrumentRecord, PreparedSpectra, empty_rejected, grid_digest
-from specalign.io.files import atomic_write, native, open_fits
+from specalign.io.files import atomic_write
+from specalign.io.fits_files import native, open_fits
 
 __all__ = ["read_prepared", "row_to_spectrum", "write_prepared"]
 

@@ -1,7 +1,7 @@
 """APOGEE: aspcapStar, apStar and apVisit files of DR13 to DR17, and mwmStar files of DR19.
 
-specutils' loaders of these files give no mask, no flags and no velocity, fail for a star with one visit, give every
-aspcapStar a unit of its own, and know the apVisit of SDSS-V only; so the files are read here.
+specutils' loaders of these files give no mask, or one in which every flag is a bad pixel, no flags by name and no
+velocity, fail for an apStar of one visit, and give every aspcapStar a unit of its own; so the files are read here.
 
 An apVisit is in the observed frame: the data model says that it is "before resampling and removal of radial
 velocities" (https://www.sdss4.org/dr17/irspec/spectra/), and vacuum
@@ -23,10 +23,18 @@ from astropy.io import fits
 from specutils import SpectrumList
 
 from specalign.exceptions import SpectrumUnitError, VelocityWarning
-from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.io.files import corrupt, existing_file
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits, require_columns
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
-from specalign.io.spectra import build_spectrum, declared_medium, inverse_square, stated_number, stated_velocity
+from specalign.io.spectra import (
+    build_spectrum,
+    declared_medium,
+    inverse_square,
+    stated_number,
+    stated_position,
+    stated_velocity,
+)
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -94,6 +102,7 @@ _NO_ERROR = 0.99e10
 _FLUX_UNIT = u.Unit(1e-17 * u.erg / u.s / u.cm**2 / u.AA)  # a unit: a Quantity would scale the flux, not its ivar
 _FLUX_TEXT = "(10^-17 erg/s/cm^2/Ang)"
 _EXTENSIONS = {"aspcapStar": 5, "apStar": 10, "apVisit": 12, "mwmStar": 5}
+_MWM_COLUMNS = ("flux", "ivar", "pixel_flags", "obj", "telescope", "snr", "v_rad")
 _ANNOUNCED = re.compile(r"\bHDU(\d+)\b")  # apStar and apVisit files list their extensions in HISTORY
 # A height of the cross-correlation under which the velocity of a visit is doubted.  The survey documents no limit:
 # real files have 0.02, 0.03 and 0.07 with velocities that are wrong by hundreds of km/s, and 0.30 with a right one.
@@ -224,6 +233,7 @@ def _facts(path, hdus, product):
     header = header_dict(hdus[0].header)
     star = header.get("OBJID") or header.get("OBJ")
     if not star and product.name == "aspcapStar":
+        require_columns(path, hdus[4], ("APOGEE_ID",))
         star = hdus[4].data["APOGEE_ID"][0]
     return {
         "path": path,
@@ -232,6 +242,8 @@ def _facts(path, hdus, product):
         "flux_unit": _flux_unit(path, hdus[1].header, product),
         "medium": declared_medium({**header, **dict(hdus[1].header)}, product.medium),
         "checksum": checksum_state(hdus),
+        # The position of the target, of which no data model tells the epoch.
+        "position": stated_position(header.get("RA"), header.get("DEC")),
         "file": _file_of_visit(path, hdus) if product.name == "apVisit" else None,
     }
 
@@ -274,6 +286,7 @@ def _spectrum(row, flux, error, flags, axis, product, facts):
         header=facts["header"],
         medium=facts["medium"],
         checksum=facts["checksum"],
+        **facts["position"],
         **describe(product, facts, visit),
     )
 
@@ -323,12 +336,16 @@ def _doubt_velocity(path, header):
 def _mwm_spectra(path, hdus, product):
     """The sums of APOGEE spectra in an mwmStar, one a telescope; those of the optical spectrograph are left alone."""
     tables = [hdu for hdu in hdus[1:] if hdu.name.startswith("APOGEE/")]
-    names = {name.lower() for hdu in tables for name in hdu.columns.names}
-    if not {"flux", "ivar", "pixel_flags"} <= names or names & {"mjd", "model_flux"}:
+    names = {name.lower() for hdu in tables if isinstance(hdu, fits.BinTableHDU) for name in hdu.columns.names}
+    if names & {"mjd", "model_flux"}:
         raise unknown_product(path, "an Astra file of visits or models, which is no mwmStar", "apogee", PRODUCTS)
     rows = [(table, i) for table in tables for i in range(len(table.data))]
     if not rows:
         raise unknown_product(path, "an mwmStar without APOGEE spectra", "apogee", PRODUCTS)
+    for table in tables:
+        if len(table.data):
+            axis = () if "CRVAL" in table.header else ("wavelength",)
+            require_columns(path, table, _MWM_COLUMNS + axis)
     header, checksum = header_dict(hdus[0].header), checksum_state(hdus)
     return [_mwm_spectrum(path, table, i, product, header, checksum) for table, i in rows]
 
@@ -362,4 +379,5 @@ def _mwm_spectrum(path, table, index, product, header, checksum):
         header=header,
         checksum=checksum,
         telescope=telescope,
+        **stated_position(header.get("RA"), header.get("DEC")),
     )

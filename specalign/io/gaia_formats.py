@@ -14,7 +14,8 @@ from astropy.io import fits
 
 from specalign.exceptions import SpectrumUnitError
 from specalign.io.archives import read_members
-from specalign.io.files import checksum_state, corrupt, header_dict, native, open_fits
+from specalign.io.files import corrupt
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits
 from specalign.io.products import describe
 from specalign.io.tables import read_parquet, read_text_table
 from specalign.io.votable import read_votable
@@ -32,6 +33,7 @@ _ARRAYS = {f"{band}_coefficient{part}" for band in BANDS for part in ("s", "_err
 }
 _CONTINUOUS = {"source_id", "bp_coefficients", "rp_coefficients"}
 _SAMPLED = {"source_id", "flux", "flux_error"}
+_NEEDED = "expected source_id with bp_coefficients and rp_coefficients, or with flux and flux_error"
 _ONE_SOURCE = {"wavelength", "flux", "flux_error"}
 _FIRST_COEFFICIENT = "bp_coeff_0"
 _VOTABLE_ENDINGS = (".xml", ".vot", ".votable")
@@ -157,7 +159,7 @@ def _sorted(origin, found):
         if _kind(names):
             tables.append(XPTable(origin, _kind(names), table.rows, table.checksum))
         else:
-            others.append(f"a table without XP spectra (columns {', '.join(names[:6])}, ...)")
+            others.append(f"a table without XP spectra (columns {', '.join(names[:6])}, ...; {_NEEDED})")
     return tables, others
 
 

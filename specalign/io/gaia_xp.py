@@ -15,7 +15,7 @@ from specalign.io.files import corrupt, existing_file
 from specalign.io.gaia_formats import BANDS, FLUX_UNIT, N_COEFFICIENTS, SAMPLING, read_tables
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import bit_value
-from specalign.io.spectra import build_spectrum, inverse_square, stated_number
+from specalign.io.spectra import build_spectrum, inverse_square, stated_number, stated_position
 
 __all__ = ["BAD_BITS", "N_COEFFICIENTS", "PRODUCTS", "QUALITY_BITS", "SAMPLING", "correlation_matrix", "read"]
 
@@ -38,6 +38,10 @@ PRODUCTS = (
 )
 QUALITY_BITS = {"MISSING_BP": 0, "MISSING_RP": 1}
 BAD_BITS = ("MISSING_BP", "MISSING_RP")
+# Reference epoch of DR3 (gaia_source.ref_epoch), and the solutions of its XP spectra.
+DR3_EPOCH = 2016.0
+DR3_SOLUTIONS = ("4545469030156206080", "4545469030156206081")
+_EPOCHS = ("ref_epoch", "refepoch", "timeaxiscoveragelocation")
 
 
 def read(path, visits="combined"):
@@ -119,6 +123,20 @@ def _scalars(row):
     }
 
 
+def _position(row):
+    """Position and its epoch, which the data model of DR3 says to be that of gaia_source."""
+    ra, dec = row.get("ra"), row.get("dec")
+    if ra is None:
+        # One source a table: FITS calls the pair POS, VOTable spatialLocation, and both keep it as text here.
+        ra, dec = ([*str(row.get("pos") or row.get("spatiallocation") or "").strip("()[]").split(","), None])[:2]
+    stated = next((row[name] for name in _EPOCHS if row.get(name) is not None), None)
+    return stated_position(ra, dec, DR3_EPOCH if stated is None and _is_dr3(row) else stated)
+
+
+def _is_dr3(row):
+    return str(row.get("solution_id") or row.get("solution")) in DR3_SOLUTIONS
+
+
 def _continuous(origin, row, product, checksum):
     n, source = N_COEFFICIENTS, _source_id(origin, row)
     flux, error = np.full(2 * n, np.nan), np.full(2 * n, np.nan)
@@ -126,7 +144,10 @@ def _continuous(origin, row, product, checksum):
     for i, band in enumerate(BANDS):
         half = slice(i * n, (i + 1) * n)
         values, errors = (_array(origin, row, f"{band}_{name}", n) for name in ("coefficients", "coefficient_errors"))
-        if values is None or errors is None:
+        if (values is None) != (errors is None):
+            there = "coefficients" if errors is None else "coefficient_errors"
+            raise corrupt(origin, f"source {source}: {band}_{there} stands alone; expected the values and their errors")
+        if values is None:
             _check_absent(origin, row, band)
             quality[half] = bit_value(QUALITY_BITS, f"MISSING_{band.upper()}")
         else:
@@ -145,6 +166,7 @@ def _continuous(origin, row, product, checksum):
         member=origin.member,
         header=_scalars(row),
         checksum=checksum,
+        **_position(row),
         coefficient_error=error,
         coefficient_correlation=_correlations(origin, row),
         coefficient_standard_deviation=tuple(stated_number(row.get(f"{band}_standard_deviation")) for band in BANDS),
@@ -221,4 +243,5 @@ def _sampled(origin, row, product, checksum):
         member=origin.member,
         header=_scalars(row),
         checksum=checksum,
+        **_position(row),
     )

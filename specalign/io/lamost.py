@@ -5,14 +5,21 @@ specutils has no loader for them; it takes the table for another format and fail
 
 import astropy.units as u
 import numpy as np
-from astropy.io import fits
 from specutils import SpectrumList
 
 from specalign.exceptions import EmptySpectrumError
-from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.io.files import corrupt, existing_file
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits, require_columns
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import translate
-from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, stated_number, velocity_of_redshift
+from specalign.io.spectra import (
+    build_spectrum,
+    column_quantity,
+    declared_medium,
+    stated_number,
+    stated_position,
+    velocity_of_redshift,
+)
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -108,9 +115,9 @@ def _product(path, hdus):
 
 
 def _from_table(path, table):
-    missing = [name for name in _COLUMNS if name not in table.columns.names]
-    if missing or len(table.data) != 1:
-        raise corrupt(path, f"COADD has {len(table.data)} rows and lacks the columns {missing}; expected one row")
+    require_columns(path, table, _COLUMNS)
+    if len(table.data) != 1:
+        raise corrupt(path, f"COADD has {len(table.data)} rows; expected one")
     first = [column_quantity(table, name, unit, path)[0] for name, unit in zip(_COLUMNS[:3], _units(), strict=True)]
     return [*first, *(native(table.data[name][0]) for name in _COLUMNS[3:])]
 
@@ -149,7 +156,13 @@ def _spectrum(path, product, columns, header, checksum):
         medium=declared_medium(header, product.medium),
         frame="observed" if header.get("HELIO") is False else product.frame,
         checksum=checksum,
+        **_position(header),
     )
+
+
+def _position(header):
+    """The position of the input catalogue; its epoch is nowhere stated, and EQUINOX is that of the axes."""
+    return stated_position(header.get("RA"), header.get("DEC"))
 
 
 def _identity(path, header):
@@ -213,15 +226,13 @@ def _mrs_spectrum(path, product, table, header, checksum):
         checksum=checksum,
         arm=table.name[-1] if summed else table.name[0],
         table_header=header_dict(table.header),
+        **_position(header),
     )
 
 
 def _mrs_columns(path, table):
     masks = ("ANDMASK", "ORMASK") if table.name.startswith("COADD_") else ("PIXMASK",)
-    names = table.columns.names if isinstance(table, fits.BinTableHDU) else []
-    missing = [name for name in ("FLUX", "IVAR", "LOGLAM", *masks) if name not in names]
-    if missing or not len(table.data):
-        raise corrupt(path, f"{table.name} has no row, or lacks the columns {missing}")
+    require_columns(path, table, ("FLUX", "IVAR", "LOGLAM", *masks))
     columns = {name: native(table.data[name], dtype=float) for name in ("FLUX", "IVAR", "LOGLAM")}
     order = slice(None, None, -1 if columns["LOGLAM"][0] > columns["LOGLAM"][-1] else 1)
     flags = [native(table.data[name])[order] for name in masks]

@@ -8,10 +8,19 @@ import astropy.units as u
 import numpy as np
 from specutils import SpectrumList
 
-from specalign.io.files import checksum_state, corrupt, existing_file, header_dict, native, open_fits
+from specalign.exceptions import EmptySpectrumError
+from specalign.io.files import corrupt, existing_file
+from specalign.io.fits_files import checksum_state, header_dict, native, open_fits, require_columns
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import bit_value, translate
-from specalign.io.spectra import build_spectrum, column_quantity, declared_medium, inverse_square, stated_number
+from specalign.io.spectra import (
+    build_spectrum,
+    column_quantity,
+    declared_medium,
+    inverse_square,
+    stated_number,
+    stated_position,
+)
 
 __all__ = ["BAD_BITS", "PRODUCTS", "QUALITY_BITS", "read"]
 
@@ -75,6 +84,8 @@ QUALITY_BITS = {
 BAD_BITS = ("DO_NOT_USE", "NON_SCIENCE", "EXTRACTION_MASK")
 _TABLE = {bit: bit for bit in range(14)}
 _TABLE |= {15: 14, 16: 15, 18: 16, 25: 17, 26: 18, 27: 18, 29: 19, 30: 20, None: 23}
+_ONE_TARGET = ("NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
+MJD_J2000 = 51544.5
 _BARYCENTRIC = ("", "BARYCENT", "BARYCENTRIC", "HELIOCEN", "HELIOCENTRIC")
 
 
@@ -111,7 +122,7 @@ def read(path, visits="combined"):
     path = existing_file(path)
     with open_fits(path) as hdus:
         header = hdus[0].header
-        if header.get("DMODCLS") == "SpecObjs" and "nirspec" in str(header.get("PYP_SPEC", "")):
+        if header.get("DMODCLS") == "SpecObjs" and str(header.get("PYP_SPEC")).startswith("jwst_nirspec"):
             return SpectrumList(_read_spec1d(path, hdus))
         if header.get("INSTRUME") == "NIRSPEC" and "SpecModel" in str(header.get("DATAMODL", "")):
             return SpectrumList(_read_x1d(path, hdus))
@@ -143,8 +154,24 @@ def _setting(header, disperser, filter_):
     return dict(zip(("disperser", "filter"), (word or None for word in words), strict=True))
 
 
+def _position(header):
+    """The position of the source, 0 and 0 where the mask's file has none; at a fixed slit, that of the target.
+
+    The pipeline moves the target's position to the middle of the exposure, and says nothing on the epoch of others.
+    """
+    ra, dec = header.get("SRCRA"), header.get("SRCDEC")
+    if stated_number(ra) == stated_number(dec) == 0:
+        return stated_position(None, None)
+    if ra is None and header.get("EXP_TYPE") in _ONE_TARGET:
+        epoch = 2000 + (stated_number(header.get("EXPMID")) - MJD_J2000) / 365.25
+        return stated_position(header.get("TARG_RA"), header.get("TARG_DEC"), epoch)
+    return stated_position(ra, dec)
+
+
 def _read_x1d(path, hdus):
     tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+    if "COMBINE1D" in [hdu.name for hdu in hdus]:
+        raise unknown_product(path, "a c1d, in which the pipeline combined several x1d", "nirspec", PRODUCTS)
     if not tables or "ASDF" not in [hdu.name for hdu in hdus]:
         raise corrupt(path, f"an x1d has EXTRACT1D and ends with ASDF; found {[hdu.name for hdu in hdus]}")
     facts = _facts(path, hdus)
@@ -153,8 +180,9 @@ def _read_x1d(path, hdus):
 
 def _x1d_spectrum(path, table, index, facts):
     where = f"{path}[EXTRACT1D,{index + 1}]"
-    if table.data["WAVELENGTH"].ndim != 1:
+    if "WAVELENGTH" in table.columns.names and table.data["WAVELENGTH"].ndim != 1:
         raise unknown_product(path, "an x1d with a spectrum a row (a time series)", "nirspec", PRODUCTS)
+    require_columns(where, table, ("WAVELENGTH", "FLUX", _error_name(table), "DQ"))
     header = facts["header"] | header_dict(table.header)
     source = str(
         header.get("SRCNAME") or header.get("TARGNAME") or header.get("SOURCEID") or f"source {index + 1}"
@@ -174,13 +202,14 @@ def _x1d_spectrum(path, table, index, facts):
         frame=_frame(header),
         n_traces=1,
         **_setting(header, "GRATING", "FILTER"),
+        **_position(header),
         **{**facts, "header": header},
     )
 
 
 def _error_name(table):
     """FLUX_ERROR, which pipelines before 1.0 called ERROR."""
-    return "FLUX_ERROR" if "FLUX_ERROR" in table.columns.names else "ERROR"
+    return "ERROR" if "ERROR" in table.columns.names else "FLUX_ERROR"
 
 
 def _read_spec1d(path, hdus):
@@ -198,8 +227,11 @@ def _read_spec1d(path, hdus):
 
 def _spec1d_spectrum(path, trace, n_traces, facts):
     table, where = trace.data, f"{path}[{trace.name}]"
+    require_columns(path, trace, ("OPT_WAVE", "OPT_COUNTS", "OPT_COUNTS_IVAR", "OPT_MASK"))
     wavelength = column_quantity(trace, "OPT_WAVE", u.AA, where)
     kept = wavelength.value != 0  # rows where no pixel of the detector has a wavelength
+    if not kept.any():
+        raise EmptySpectrumError(f"{where}: expected wavelengths, got 0 in each of {len(kept)} rows of OPT_WAVE")
     quality = _spec1d_quality(native(table["OPT_MASK"])[kept], n_traces)
     header = facts["header"] | {key: trace.header.get(key) for key in ("NAME", "DET", "S2N", "SPAT_FRACPOS", "OBJTYPE")}
     source = str(header.get("TARGET") or trace.name).strip()
@@ -219,6 +251,8 @@ def _spec1d_spectrum(path, trace, n_traces, facts):
         frame=_frame(header, trace.header),
         n_traces=n_traces,
         **_setting(header, "DISPNAME", "FILTER1"),
+        # RA and DEC of the first header are where the telescope points: the same for all sources of a mask.
+        **stated_position(trace.header.get("RA"), trace.header.get("DEC")),
         **{**facts, "header": header},
     )
 
@@ -236,7 +270,7 @@ def _read_msaexp(path, hdus):
     if "PROF1D" not in names:
         raise corrupt(path, f"a file of msaexp has SPEC1D and, at its end, PROF1D; found {names}")
     table, where = hdus[1], f"{path}[SPEC1D]"
-    _check_columns(path, table, ("wave", "flux", "err"))
+    require_columns(path, table, ("wave", "flux", "err"))
     facts = _facts(path, hdus)
     header = facts["header"] | header_dict(table.header)
     source = str(header.get("SRCNAME") or header.get("SRCID") or facts["visit"]).strip()
@@ -255,16 +289,9 @@ def _read_msaexp(path, hdus):
         frame=_frame(header),
         n_traces=1,
         **_setting(header, "GRATING", "FILTER"),
+        **_position(header),
         **{**facts, "header": header},
     )
-
-
-def _check_columns(path, table, expected):
-    missing = [name for name in expected if name not in table.columns.names]
-    if missing:
-        raise unknown_product(
-            path, f"a table {table.name} without the columns {', '.join(missing)}", "nirspec", PRODUCTS
-        )
 
 
 def _msaexp_quality(table, error):

@@ -7,7 +7,7 @@ from astropy.nddata import InverseVariance
 from specutils import Spectrum
 
 from specalign.exceptions import SpectrumError, SpectrumUnitError
-from specalign.io.files import native
+from specalign.io.fits_files import native
 from specalign.io.quality import COMMON_BITS, bit_value
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "declared_medium",
     "inverse_square",
     "stated_number",
+    "stated_position",
     "stated_velocity",
     "velocity_of_redshift",
 ]
@@ -270,6 +271,36 @@ def stated_velocity(value):
     """A velocity of a header in km/s, or None where the survey knows none."""
     value = stated_number(value)
     return value * u.km / u.s if abs(value) < FASTEST else None
+
+
+def stated_position(ra, dec, epoch=None):
+    """The facts ``ra``, ``dec`` and ``epoch`` of a star; None where the survey knows none (-9999, nothing, no angle).
+
+    Parameters
+    ----------
+    ra, dec : number or str or None
+        ICRS (or FK5 J2000, which differs by 0.02 arcsec), in degrees.
+    epoch : number or str or None
+        Julian year at which the star was there.  None where neither the file nor its data model says it: "J2000" in a
+        header is the equinox of the axes, and not this.
+
+    Returns
+    -------
+    facts : dict
+        ``ra``, ``dec`` in degrees and ``epoch`` in years, each a `~astropy.units.Quantity` or None.
+
+    Examples
+    --------
+    >>> from specalign.io.spectra import stated_position
+    >>> stated_position("217.5", -62.5, 2016.0)
+    {'ra': <Quantity 217.5 deg>, 'dec': <Quantity -62.5 deg>, 'epoch': <Quantity 2016. yr>}
+    >>> stated_position(-9999, -9999)
+    {'ra': None, 'dec': None, 'epoch': None}
+    """
+    ra, dec, epoch = (stated_number(value) for value in (ra, dec, epoch))
+    if not (0 <= ra <= 360 and -90 <= dec <= 90):
+        return {"ra": None, "dec": None, "epoch": None}
+    return {"ra": ra * u.deg, "dec": dec * u.deg, "epoch": epoch * u.yr if epoch > 0 else None}
 
 
 def velocity_of_redshift(z):

@@ -475,3 +475,17 @@ def test_fluxes_of_different_kind_are_not_joined(apogee):
     two = Spectrum(two.flux.value * u.Jy, two.spectral_axis, mask=two.mask, meta=two.meta)
     with pytest.raises(SpectrumUnitError, match="flux: expected a unit convertible to '', got 'Jy'"):
         apogee.prepare([one, two])
+
+
+def test_rows_that_are_refused_decide_nothing_for_the_others(apogee):
+    """Neither their frame nor their unknown velocity."""
+    wrong = make_spectrum(apogee, object_id="wrong", spectrum_id="w", frame="rest")
+    wrong.meta["instrument"] = "lamost"
+    good = make_spectrum(apogee, object_id="good", spectrum_id="g", frame="barycentric")
+    with pytest.warns(VelocityWarning, match="for 1 spectra: they stay in the barycentric frame"):
+        prepared = apogee.prepare([wrong, good])
+    assert (prepared.object_id.tolist(), prepared.rejected["object_id"].tolist()) == (["good"], ["wrong"])
+    wrong.meta["frame"] = "observed"
+    good.meta["radial_velocity"] = 10 * u.km / u.s
+    assert apogee.prepare([wrong, good]).catalog["frame"].tolist() == ["rest"]
+    assert len(apogee.prepare([wrong]).rejected) == 1

@@ -8,6 +8,7 @@ import pytest
 
 from specalign.exceptions import UnreliableVelocityWarning, VelocityWarning
 from specalign.instruments import get_instrument
+from specalign.instruments.measured import MeasuredVelocity
 from specalign.instruments.velocity import radial_velocity
 
 M71 = -22.9  # km/s; APOGEE has -23.5 to -22.9 for sources 7, 12 and 19
@@ -23,6 +24,12 @@ def prepare_moving(instrument, spectra):
         return instrument.prepare(spectra, frame="barycentric", radial_velocity=unknown)
 
 
+def m71_templates(nirspec, shared):
+    with np.load(shared / "data" / "emulators" / "nirspec_grid.npz") as grid:
+        axis, flux = grid["wave_vac"] * u.AA, grid["flux"]
+    return nirspec.prepare_arrays(flux, spectral_axis=axis, object_id=np.arange(len(flux)).astype(str))
+
+
 @pytest.fixture(scope="module")
 def m71(shared):
     """Rows of sources 3, 7, 12 and 19, measured against synthetic spectra; the column ``source`` names them."""
@@ -30,11 +37,8 @@ def m71(shared):
     paths = sorted((shared / "data" / "spectra" / "nirspec").glob("spec1d_jw02609*.fits"))
     rows = [(spectrum, path.stem.rpartition("_")[2]) for path in paths for spectrum in nirspec.read(path)]
     prepared = prepare_moving(nirspec, [spectrum for spectrum, _ in rows])
-    with np.load(shared / "data" / "emulators" / "nirspec_grid.npz") as grid:
-        axis, flux = grid["wave_vac"] * u.AA, grid["flux"]
-    templates = nirspec.prepare_arrays(flux, spectral_axis=axis, object_id=np.arange(len(flux)).astype(str))
     with pytest.warns(UnreliableVelocityWarning) as caught:
-        table = radial_velocity(prepared, templates)
+        table = radial_velocity(prepared, m71_templates(nirspec, shared))
     table["source"] = [source for _, source in rows]
     table.meta["warning"] = str(caught[0].message)
     return table
@@ -49,6 +53,21 @@ def test_the_clean_stars_of_m71(m71):
     assert np.ptp(third["velocity"].value) < 10
     assert np.ptp(nineteenth["velocity"].value) < 10
     assert (m71["velocity_err"][m71["reliable"]].value < 5).all()
+
+
+def test_prepare_brings_the_clean_stars_of_m71_to_rest_and_rejects_the_others(shared, m71):
+    nirspec = get_instrument("nirspec")
+    paths = sorted((shared / "data" / "spectra" / "nirspec").glob("spec1d_jw02609*.fits"))
+    spectra = [spectrum for path in paths for spectrum in nirspec.read(path)]
+    with pytest.warns(UnreliableVelocityWarning):
+        prepared = nirspec.prepare(spectra, radial_velocity=MeasuredVelocity(m71_templates(nirspec, shared)))
+    good = m71[m71["reliable"]]
+    assert prepared.spectrum_id.tolist() == good["spectrum_id"].tolist()
+    np.testing.assert_allclose(prepared.catalog["velocity_applied"].value, good["velocity"].value, atol=1e-6)
+    np.testing.assert_allclose(prepared.catalog["velocity_err"].value, good["velocity_err"].value, rtol=1e-4)
+    assert set(prepared.catalog["velocity_source"]) == {"measured"}
+    assert len(prepared.rejected) == 7
+    assert all(row["object_id"] in ("2609_7", "2609_12") for row in prepared.rejected)
 
 
 def test_the_stars_of_m71_with_artefacts_are_flagged(m71):

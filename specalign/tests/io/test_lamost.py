@@ -113,7 +113,7 @@ def test_parts_that_are_missing(path):
         read(path)
     table = fits.BinTableHDU.from_columns([fits.Column("FLUX", "2E", array=np.ones((1, 2)))], name="COADD")
     fits.HDUList([primary, table]).writeto(path, overwrite=True)
-    with pytest.raises(CorruptFileError, match=r"lacks the columns .*'IVAR', 'WAVELENGTH'"):
+    with pytest.raises(CorruptFileError, match=r"COADD lacks the columns IVAR, WAVELENGTH"):
         read(path)
     image = fits.PrimaryHDU(np.ones((3, 9)))
     image.header["TELESCOP"] = "LAMOST"
@@ -173,12 +173,10 @@ def test_a_medium_resolution_table_that_lacks_a_column(path):
     primary.header.update(TELESCOP="LAMOST", EXTNAME="Information")
     table = fits.BinTableHDU.from_columns([fits.Column("FLUX", "E", array=np.ones(3))], name="COADD_B")
     fits.HDUList([primary, table]).writeto(path)
-    with pytest.raises(
-        CorruptFileError, match=r"COADD_B has no row, or lacks the columns \['IVAR', 'LOGLAM', 'ANDMASK'"
-    ):
+    with pytest.raises(CorruptFileError, match=r"COADD_B lacks the columns IVAR, LOGLAM, ANDMASK"):
         read(path)
     fits.HDUList([primary, fits.ImageHDU(np.ones(3), name="COADD_B")]).writeto(path, overwrite=True)
-    with pytest.raises(CorruptFileError, match=r"COADD_B has no row, or lacks"):
+    with pytest.raises(CorruptFileError, match=r"COADD_B (has no row|lacks)"):
         read(path)
 
 

@@ -234,7 +234,7 @@ def test_other_files_are_refused_by_name(path):
         read(path)
     path.unlink()
     synthetic.msaexp(path, columns=[fits.Column("wave", "D", "um", array=[1.0])])
-    with pytest.raises(UnknownProductError, match="a table SPEC1D without the columns flux, err"):
+    with pytest.raises(CorruptFileError, match="SPEC1D lacks the columns flux, err: expected wave, flux, err, got"):
         read(path)
     path.unlink()
     columns = [fits.Column(name, "5D", "um", array=np.ones((1, 5))) for name in ("WAVELENGTH", "FLUX", "FLUX_ERROR")]
