@@ -4,7 +4,7 @@ Nothing here is an observation.  Every file says so in its header, and the folde
 """
 
 from specalign.mock.files import write_survey
-from specalign.mock.labels import draw_labels
+from specalign.mock.labels import ELEMENTS, draw_labels, measure_labels, to_x_h
 from specalign.mock.model import spectrum
 
-__all__ = ["draw_labels", "spectrum", "write_survey"]
+__all__ = ["ELEMENTS", "draw_labels", "measure_labels", "spectrum", "to_x_h", "write_survey"]
