@@ -1,12 +1,12 @@
 """The fixed table of real lines that the mock survey draws, and the few numbers of each species.
 
 Wavelengths (vacuum, Angstrom) and excitation energies (eV) of the atomic lines are those of the NIST Atomic Spectra
-Database (https://physics.nist.gov/asd), those of Ce II in the H band of Cunha et al. (2017, ApJ 844, 145), other weak
-H-band lines as in Smith et al. (2021, AJ 161, 254).  The oscillator strengths (log gf) are rounded and, in the infrared,
-partly set by eye: strengths are plausible, not accurate, and there is no hyperfine structure.  Infrared OH and CN lines
-are the stronger ones that Smith et al. (2013, ApJ 765, 16) use; hydrogen follows from the Rydberg formula, CO from the
-constants of Huber & Herzberg (1979).
-An asterisk marks lines strong enough to have pressure-broadened wings.
+Database (https://physics.nist.gov/asd), those of Ce II in the H band of Cunha et al. (2017, ApJ 844, 145), of other
+weak H-band lines as in Smith et al. (2021, AJ 161, 254).  The oscillator strengths (log gf) are rounded and, in the
+infrared, partly set by eye: strengths are plausible, not accurate, and there is no hyperfine structure.  Infrared OH
+and CN lines are the stronger ones that Smith et al. (2013, ApJ 765, 16) use; hydrogen follows from the Rydberg formula,
+CO from the constants of Huber & Herzberg (1979).  An asterisk marks lines strong enough to have pressure-broadened
+wings.
 """
 
 import numpy as np
@@ -14,7 +14,9 @@ import numpy as np
 __all__ = ["BANDS", "LINES", "SPECIES", "co_lines", "hydrogen_lines"]
 
 # species: (element, solar log abundance (Asplund et al. 2009), ionisation energy eV, ion stage, log of 2 U1 / U0);
-# for molecules the abundance is replaced by an arbitrary zero point and the energy is that of dissociation.
+# for molecules the abundance is replaced by an arbitrary zero point and the energy is that of dissociation.  The
+# corrections are for partition functions far from 10 (V, Co, Ce) and for layers hotter than the one temperature of the
+# model, where lines of high excitation form (O, S).
 SPECIES = {
     "Fe I": ("fe", 7.50, 7.90, 0, 0.5),
     "Fe II": ("fe", 7.50, 7.90, 1, 0.5),
@@ -29,13 +31,13 @@ SPECIES = {
     "K I": ("k", 5.03, 4.34, 0, 0.0),
     "Al I": ("al", 6.45, 5.99, 0, 0.0),
     "C I": ("c", 8.43, 11.26, 0, 0.1),
-    "O I": ("o", 8.69, 13.62, 0, 0.0),
-    "S I": ("s", 7.12, 10.36, 0, 0.0),
-    "V I": ("v", 3.93, 6.75, 0, 0.2),
+    "O I": ("o", 8.69 + 0.7, 13.62, 0, 0.0),
+    "S I": ("s", 7.12 + 1.1, 10.36, 0, 0.0),
+    "V I": ("v", 3.93 - 0.7, 6.75, 0, 0.2),
     "Cr I": ("cr", 5.64, 6.77, 0, 0.1),
     "Mn I": ("mn", 5.43, 7.43, 0, 0.4),
-    "Co I": ("co", 4.99, 7.88, 0, 0.2),
-    "Ce II": ("ce", 1.58, 5.54, 1, 0.3),
+    "Co I": ("co", 4.99 - 0.5, 7.88, 0, 0.2),
+    "Ce II": ("ce", 1.58 - 1.2, 5.54, 1, 0.3),
     "OH": ("o", 7.1, 4.39, -1, 0.0),
     "CN": ("c+n", 2.4, 7.72, -1, 0.0),
 }
