@@ -27,7 +27,7 @@ from scipy.special import erfcx, j1, voigt_profile
 
 from specalign.mock.lines import BANDS, LINES, SPECIES, co_lines, hydrogen_lines
 
-__all__ = ["SETUPS", "Setup", "spectrum"]
+__all__ = ["SETUPS", "Setup", "noise", "spectrum"]
 
 _WIDTHS = 0.1 * 2.0 ** np.arange(11)  # half-widths of wings that the basis holds, Angstrom
 _CO_TEMPERATURES = np.array([3600.0, 4400.0, 5200.0])
@@ -41,7 +41,8 @@ class Setup:
     """How one instrument sees: native axis (P,) in vacuum Angstrom, FWHM (P,) in Angstrom, and the flux of its product.
 
     ``normalized`` products have no continuum and stand at rest on the model's own pixels.  ``log_step`` is the model's
-    pixel in ln(wavelength); without one, the resolution is too low for velocities to matter.
+    pixel in ln(wavelength); without one, the resolution is too low for velocities to matter.  ``chips`` are the pixels
+    (start, stop) that each detector sees.
     """
 
     name: str
@@ -50,17 +51,20 @@ class Setup:
     unit: u.UnitBase
     normalized: bool = False
     log_step: float | None = None
+    chips: tuple = ((0, None),)
 
 
 def _setups():
     apogee, lamost = 10 ** (4.179 + 6e-6 * np.arange(8575)), 10 ** (3.5682 + 1e-4 * np.arange(3909))
     nirspec, xp = 9700 + 2.35 * np.arange(3915), 3360 + 20.0 * np.arange(343)
     return (
-        Setup("apogee", apogee, apogee / 22500, u.dimensionless_unscaled, normalized=True, log_step=6e-6 * np.log(10)),
-        Setup("nirspec", nirspec, np.full(3915, 4.7), u.Jy, log_step=5e-5),  # two pixels: R = 2700 at 1.27 micron
+        Setup("apogee", apogee, apogee / 22500, u.dimensionless_unscaled, normalized=True, log_step=6e-6 * np.log(10),
+              chips=((246, 3274), (3585, 6080), (6344, 8335))),
+        Setup("nirspec", nirspec, np.full(3915, 4.7), u.Jy, log_step=5e-5,  # two pixels: R = 2700 at 1.27 micron
+              chips=((0, 1864), (2196, None))),
         Setup("lamost", lamost, lamost / 1800, u.dimensionless_unscaled, log_step=7.5e-5),
         Setup("gaia_xp", xp, xp / 60, u.W / u.m**2 / u.nm),
-    )
+    )  # fmt: skip
 
 
 SETUPS = {setup.name: setup for setup in _setups()}
@@ -101,6 +105,12 @@ def spectrum(instrument, labels, radial_velocity=None):
     setup = SETUPS[instrument]
     velocity = None if radial_velocity is None else u.Quantity(radial_velocity).to_value(u.km / u.s)
     return setup.axis * u.AA, _flux(setup, _Star(labels), velocity) * setup.unit
+
+
+def noise(flux, snr):
+    """Standard deviation (N, P) of flux (N, P): photon noise and a floor; snr (N,) refers to the median pixel."""
+    middle = np.median(flux, axis=1, keepdims=True)
+    return np.sqrt(0.9 * flux * middle + 0.1 * middle**2) / snr[:, None]
 
 
 class _Star:
