@@ -216,10 +216,11 @@ def rotating(vsini):
     return labels
 
 
-@pytest.mark.parametrize("name", ["apogee", "nirspec", "lamost"])
-def test_rotation_is_a_convolution_with_the_profile_of_a_limb_darkened_disc(name):
-    """Against the sum over the disc's profile (Gray, chapter 18) of shifted spectra."""
-    fast = 60.0 if name == "apogee" else 200.0
+@pytest.mark.parametrize(
+    ("name", "fast", "ratio"), [("apogee", 60.0, 300), ("nirspec", 200.0, 40), ("lamost", 200.0, 20)]
+)
+def test_rotation_is_a_convolution_with_the_profile_of_a_limb_darkened_disc(name, fast, ratio):
+    """Against the sum over the disc's profile (Gray, chapter 18) of shifted spectra, on coarser pixels in the latter two."""
     axis, flux = spectrum(name, rotating([0.0, fast]))
     still, rotated = flux.value.astype(float)
     place = np.linspace(-1, 1, 401)
@@ -228,7 +229,7 @@ def test_rotation_is_a_convolution_with_the_profile_of_a_limb_darkened_disc(name
     shifted = [np.interp(velocity - fast * x, velocity, still) for x in place]
     expected = np.average(shifted, axis=0, weights=profile)
     inside = slice(200, -200)
-    assert np.max(np.abs(still - rotated)[inside]) > 10 * np.max(np.abs(expected - rotated)[inside])
+    assert np.max(np.abs(still - rotated)[inside]) > ratio * np.max(np.abs(expected - rotated)[inside])
 
 
 def test_rotation_broadens_lines_and_keeps_their_strength():
