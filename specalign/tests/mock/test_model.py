@@ -220,7 +220,7 @@ def rotating(vsini):
     ("name", "fast", "ratio"), [("apogee", 60.0, 300), ("nirspec", 200.0, 40), ("lamost", 200.0, 20)]
 )
 def test_rotation_is_a_convolution_with_the_profile_of_a_limb_darkened_disc(name, fast, ratio):
-    """Against the sum over the disc's profile (Gray, chapter 18) of shifted spectra; the latter two have coarse pixels."""
+    """Against the sum over the disc's profile (Gray, chapter 18) of shifted spectra; two have coarse pixels."""
     axis, flux = spectrum(name, rotating([0.0, fast]))
     still, rotated = flux.value.astype(float)
     place = np.linspace(-1, 1, 401)
