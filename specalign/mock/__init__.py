@@ -3,8 +3,20 @@
 Nothing here is an observation.  Every file says so in its header, and the folder in its README.
 """
 
+from specalign.mock.bounds import cramer_rao, gradients, label_covariance, oracle_rank
 from specalign.mock.files import write_survey
-from specalign.mock.labels import draw_labels
+from specalign.mock.labels import ELEMENTS, draw_labels, measure_labels, to_x_h
 from specalign.mock.model import spectrum
 
-__all__ = ["draw_labels", "spectrum", "write_survey"]
+__all__ = [
+    "ELEMENTS",
+    "cramer_rao",
+    "draw_labels",
+    "gradients",
+    "label_covariance",
+    "measure_labels",
+    "oracle_rank",
+    "spectrum",
+    "to_x_h",
+    "write_survey",
+]

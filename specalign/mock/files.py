@@ -12,8 +12,8 @@ import numpy as np
 from astropy.io import fits
 
 from specalign.io.files import atomic_write
-from specalign.mock.labels import BLOCK, draw_labels
-from specalign.mock.model import SETUPS, spectrum
+from specalign.mock.labels import BLOCK, draw_labels, measure_labels
+from specalign.mock.model import SETUPS, noise, spectrum
 
 __all__ = ["write_survey"]
 
@@ -21,24 +21,26 @@ _SNR = {"apogee": (60, 300), "nirspec": (40, 250), "lamost": (20, 150), "gaia_xp
 _LEVEL = {"apogee": 1.0, "nirspec": 2e-3, "lamost": 400.0, "gaia_xp": 3e-16}  # typical flux in the product's unit
 _BAD = {"apogee": 0.004, "nirspec": 0.006, "lamost": 0.003, "gaia_xp": 0.0}  # chance that a run of bad pixels starts
 _COMBINED = ("apogee", "gaia_xp")
-_CHIPS = ((246, 3274), (3585, 6080), (6344, 8335))  # pixels of the 8575 that the three APOGEE detectors see
 _README = """This folder holds a MOCK survey, made by specalign.mock from random labels and a small line model.
 Nothing in it was observed: use it to try the software, never for science.
-Every star has the same object_id in all instruments; the true labels are in labels.ecsv, which is written last.
+Every star has the same object_id in all instruments.  Measured labels with errors are in catalogue.ecsv; the true ones
+are in labels.ecsv, which is written last.
 """
 _ASDF = b"#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n---\n{mock: true}\n...\n"
 _NOTE = "mock by specalign, not an observation"
 
 
 def write_survey(
-    folder, n_stars, instruments=("apogee", "nirspec"), seed=0, snr=None, visits=1, missing=0.0, overwrite=False
-):
+    folder, n_stars, instruments=("apogee", "nirspec"), seed=0, snr=None, visits=1, missing=0.0, decorrelated=False,
+    overwrite=False,
+):  # fmt: skip
     """Write mock spectra of the same stars with several instruments, as the surveys' own file formats.
 
     Parameters
     ----------
     folder : path-like
-        Created if need be; gets ``<instrument>/*mock*.fits``, ``labels.ecsv`` and ``README.txt``.
+        Created if need be; gets ``<instrument>/*mock*.fits``, ``labels.ecsv`` (true), ``catalogue.ecsv`` (as a survey
+        would have measured them, `measure_labels`) and ``README.txt``.
     n_stars : int
     instruments : sequence of {"apogee", "nirspec", "lamost", "gaia_xp"}
     seed : int
@@ -49,13 +51,15 @@ def write_survey(
         Exposures a star with nirspec and lamost; the products of apogee and gaia_xp are combined ones, one a star.
     missing : float
         Chance that an instrument lacks a star.
+    decorrelated : bool
+        Draw each [X/Fe] on its own (`draw_labels`).
     overwrite : bool
         Replace an earlier mock survey in the folder; otherwise that is an error.
 
     Returns
     -------
     dict
-        Instrument name to the list of its `~pathlib.Path`, and ``"labels"`` to that of ``labels.ecsv``.
+        Instrument name to the list of its `~pathlib.Path`, ``"labels"`` and ``"catalogue"`` to those of the tables.
 
     Raises
     ------
@@ -74,7 +78,9 @@ def write_survey(
     [2, 1]
     """
     _check(instruments, snr, visits, missing)
-    labels = draw_labels(-(-n_stars // BLOCK) * BLOCK, seed)  # whole blocks, so that all sums have the same order
+    labels = draw_labels(
+        -(-n_stars // BLOCK) * BLOCK, seed, decorrelated
+    )  # whole blocks, so that all sums have the same order
     folder = _prepare_folder(Path(folder), instruments, overwrite)
     paths = {name: [] for name in instruments}
     for name in instruments:
@@ -83,9 +89,14 @@ def write_survey(
                 stars = _observe(name, labels[start : start + BLOCK], (seed, start // BLOCK, visit), snr)
                 stars = _present(stars, n_stars - start, (seed, start // BLOCK), name, missing)
                 paths[name] += _WRITERS[name](folder / name, stars, visit) if len(stars["labels"]) else []
-    with atomic_write(folder / "labels.ecsv") as temporary:
-        labels[:n_stars].write(temporary, format="ascii.ecsv", overwrite=True)
-    return {**paths, "labels": folder / "labels.ecsv"}
+    catalogue = _write_table(folder / "catalogue.ecsv", measure_labels(labels[:n_stars], seed))
+    return {**paths, "catalogue": catalogue, "labels": _write_table(folder / "labels.ecsv", labels[:n_stars])}
+
+
+def _write_table(path, table):
+    with atomic_write(path) as temporary:
+        table.write(temporary, format="ascii.ecsv", overwrite=True)
+    return path
 
 
 def _check(instruments, snr, visits, missing):
@@ -105,7 +116,8 @@ def _prepare_folder(folder, instruments, overwrite):
             raise FileExistsError(
                 f"{folder} holds a mock survey already; choose another folder, or pass overwrite=True"
             )
-        (folder / "labels.ecsv").unlink()
+        for name in ("labels.ecsv", "catalogue.ecsv"):
+            (folder / name).unlink(missing_ok=True)
         for name in SETUPS:
             for old in (folder / name).glob("*mock*"):
                 old.unlink()
@@ -124,12 +136,12 @@ def _observe(name, labels, key, snr):
     given = snr.get(name) if isinstance(snr, dict) else snr
     stars["snr"] = low * (high / low) ** stars["snr"] if given is None else np.full(BLOCK, float(given))
     flux = _flux(name, stars)
-    noise = rng.standard_normal(flux.shape, dtype=np.float32)
+    deviate = rng.standard_normal(flux.shape, dtype=np.float32)
     starts = rng.random(flux.shape, dtype=np.float32) < _BAD[name]
     stars["bad"] = starts | np.roll(starts, 1, axis=1)
-    stars["error"] = _error(flux, stars["snr"])
-    stars["flux"] = flux + stars["error"] * noise
-    stars["flux"][stars["bad"]] *= 10 * noise[stars["bad"]]
+    stars["error"] = noise(flux, stars["snr"])
+    stars["flux"] = flux + stars["error"] * deviate
+    stars["flux"][stars["bad"]] *= 10 * deviate[stars["bad"]]
     return stars
 
 
@@ -150,17 +162,11 @@ def _flux(name, stars):
     return flux * level
 
 
-def _error(flux, snr):
-    """Standard deviation (N, P): photon noise and a floor; S/N refers to the median pixel."""
-    middle = np.median(flux, axis=1, keepdims=True)
-    return np.sqrt(0.9 * flux * middle + 0.1 * middle**2) / snr[:, None]
-
-
 def _write_apogee(folder, stars, visit):
     """The aspcapStar files of DR17: spectrum, error, (best fit), a table; continuum 1, at rest, no mask plane."""
     flux, error = stars["flux"], np.where(stars["bad"], 1e10, stars["error"])
     hole = np.ones(flux.shape[1], bool)
-    for start, stop in _CHIPS:
+    for start, stop in SETUPS["apogee"].chips:
         hole[start:stop] = False
     flux[:, hole] = error[:, hole] = 0
     grid = [("CRVAL1", 4.179), ("CDELT1", 6e-6), ("CRPIX1", 1), ("CTYPE1", "LOG-LINEAR"), ("DC-FLAG", 1)]

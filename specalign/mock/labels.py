@@ -1,33 +1,57 @@
-"""Stars of the mock survey: labels on a Kiel diagram with a main sequence, a giant branch and a clump."""
+"""Stars of the mock survey: labels on a Kiel diagram, and the catalogue that a survey would have measured of them."""
+
+import zlib
 
 import astropy.units as u
 import numpy as np
 from astropy.table import QTable, vstack
 
-__all__ = ["BLOCK", "draw_labels"]
+__all__ = ["BLOCK", "ELEMENTS", "draw_labels", "measure_labels", "to_x_h"]
+
+#: The elements that act on the spectra, as column names begin: ``fe_h``, and ``x_fe`` for the others.
+ELEMENTS = ("c", "n", "o", "na", "mg", "al", "si", "s", "k", "ca", "ti", "v", "cr", "mn", "fe", "co", "ni", "ce")
 
 BLOCK = 256  # stars a block; every block has its own random numbers, so that a longer survey begins with a shorter one
 _UNITS = {
-    "ra": u.deg, "dec": u.deg, "teff": u.K, "logg": u.dex(u.cm / u.s**2), "a_v": u.mag, "radial_velocity": u.km / u.s,
+    "ra": u.deg, "dec": u.deg, "teff": u.K, "logg": u.dex(u.cm / u.s**2), "vsini": u.km / u.s, "a_v": u.mag,
+    "radial_velocity": u.km / u.s,
 }  # fmt: skip
+# element: slopes of [X/Fe] with [alpha/Fe] and with [Fe/H], scatter in dex; roughly what discs show
+_TRENDS = {
+    "mg": (1.0, 0.0, 0.03), "si": (0.75, 0.0, 0.03), "ca": (0.6, 0.0, 0.03), "ti": (0.7, 0.0, 0.03),
+    "c": (0.35, 0.0, 0.03), "n": (0.1, 0.0, 0.03), "ni": (0.12, 0.0, 0.03), "o": (1.1, 0.0, 0.03),
+    "na": (0.3, 0.05, 0.05), "al": (0.8, 0.0, 0.05), "s": (0.7, 0.0, 0.04), "k": (0.5, 0.0, 0.04),
+    "v": (0.3, 0.05, 0.04), "cr": (0.0, 0.03, 0.03), "mn": (-0.4, 0.12, 0.03), "co": (0.4, 0.03, 0.04),
+    "ce": (-0.3, -0.05, 0.1),
+}  # fmt: skip
+_DECORRELATED = 0.3  # half-width, dex, of the uniform distribution of each [X/Fe] where none tells of another
+# precision of a giant of 5000 K and solar metallicity at the S/N of a survey, and what counts as no measurement
+_PRECISION = {"teff": 40.0, "logg": 0.07, "fe_h": 0.03, "vsini": 1.0} | {
+    f"{name}_fe": 0.04 if name in ("mg", "si", "ni", "ca", "c", "mn") else 0.08 for name in ELEMENTS if name != "fe"
+}
+_UNMEASURED = 0.3
 
 
-def draw_labels(n, seed=0):
-    """Labels of the first ``n`` stars of the mock survey with this seed.
+def draw_labels(n, seed=0, decorrelated=False):
+    """True labels of the first ``n`` stars of the mock survey with this seed.
 
-    A tenth thick-disc and a few halo stars are among them; [alpha/Fe] follows two sequences, and giants have passed
-    the first dredge-up ([C/Fe] lower, [N/Fe] higher, the more the heavier the star).
+    Thick-disc and a few halo stars are among them; [alpha/Fe] follows two sequences, the other elements go along, and
+    giants have passed the first dredge-up ([C/Fe] lower, [N/Fe] higher, the more the heavier the star).
 
     Parameters
     ----------
     n : int
     seed : int
+    decorrelated : bool
+        Draw each [X/Fe] on its own, uniform in -0.3 to 0.3 dex, so that no label tells of it: what a model then knows
+        of an element, it has from the element's own lines.  Everything else, object_id included, stays the same.
 
     Returns
     -------
     `~astropy.table.QTable` (n rows)
-        object_id (str), ra, dec (deg), teff (K), logg (dex(cm / s2)), fe_h and mg_fe, si_fe, ca_fe, ti_fe, c_fe, n_fe,
-        ni_fe (dex), a_v (mag), radial_velocity (km/s), phase (str); ``meta["label_system"]`` is "specalign-mock".
+        object_id (str), ra, dec (deg), teff (K), logg (dex(cm / s2)), fe_h and ``x_fe`` for the other 17 of `ELEMENTS`
+        (dex), vsini (km/s), a_v (mag), radial_velocity (km/s), phase (str); ``meta["label_system"]`` is
+        "specalign-mock".  `to_x_h` gives all as [X/H].
 
     Raises
     ------
@@ -43,13 +67,83 @@ def draw_labels(n, seed=0):
     """
     if n < 1:
         raise ValueError(f"expected a positive number of stars, got {n}")
-    blocks = [_block(seed, number) for number in range(-(-n // BLOCK))]
+    blocks = [_block(seed, number, decorrelated) for number in range(-(-n // BLOCK))]
     table = vstack(blocks)[:n]
-    table.meta = {"label_system": "specalign-mock", "seed": seed, "comments": "A mock survey, not observations."}
+    table.meta = {
+        "label_system": "specalign-mock", "seed": seed, "decorrelated": decorrelated,
+        "comments": "A mock survey, not observations.",
+    }  # fmt: skip
     return table
 
 
-def _block(seed, number):
+def to_x_h(labels):
+    """The 20 labels of a mock star: teff, logg and all elements as [X/H] = [X/Fe] + [Fe/H].
+
+    Parameters
+    ----------
+    labels : `~astropy.table.QTable`
+        As `draw_labels` gives them.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        object_id, teff, logg, and ``x_h`` for each of `ELEMENTS` (dex).
+
+    Examples
+    --------
+    >>> from specalign.mock import draw_labels, to_x_h
+    >>> len(to_x_h(draw_labels(5)).colnames)
+    21
+    """
+    table = labels["object_id", "teff", "logg"]
+    for name in ELEMENTS:
+        table[f"{name}_h"] = labels["fe_h"] if name == "fe" else labels[f"{name}_fe"] + labels["fe_h"]
+    return table
+
+
+def measure_labels(labels, seed=0):
+    """The catalogue that a survey would have measured: labels with Gaussian errors, which it states.
+
+    Errors grow for hot and for metal-poor stars.  Values whose error would exceed 0.3 dex are missing (NaN), as are
+    those of real catalogues.  There is no bias, no outlier and no correlation between the errors: real ones have all.
+
+    Parameters
+    ----------
+    labels : `~astropy.table.QTable`
+        True labels, as `draw_labels` gives them.
+    seed : int
+        A star's errors follow from it and from its object_id.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        object_id, ra, dec, then teff (K), logg (dex(cm / s2)), fe_h, the ``x_fe`` (dex) and vsini (km/s), each with
+        ``*_err``.
+
+    Examples
+    --------
+    >>> from specalign.mock import draw_labels, measure_labels
+    >>> catalogue = measure_labels(draw_labels(100, seed=1))
+    >>> catalogue["teff_err"].unit
+    Unit("K")
+    """
+    table = labels["object_id", "ra", "dec"]
+    table.meta = labels.meta | {"comments": "Measured labels of a mock survey, with errors."}
+    ids = [zlib.crc32(str(name).encode()) for name in labels["object_id"]]
+    noise = np.array([np.random.default_rng([seed, key, 104729]).standard_normal(len(_PRECISION)) for key in ids])
+    hot, poor = labels["teff"].value / 5000, np.clip(-labels["fe_h"].value - 0.3, 0, None)
+    for (name, precision), deviate in zip(_PRECISION.items(), noise.T, strict=True):
+        unit = u.dex if name == "logg" else labels[name].unit
+        error = precision * hot**2 * (1 + 1.5 * poor)
+        if name.endswith("_fe"):
+            error = np.where(error > _UNMEASURED, np.nan, error)
+        measured = labels[name].value + error * deviate
+        table[name] = (np.clip(measured, 0, None) if name == "vsini" else measured) * labels[name].unit
+        table[f"{name}_err"] = error * unit
+    return table
+
+
+def _block(seed, number, decorrelated):
     rng = np.random.default_rng([seed, number, 7919])
     columns = {"object_id": np.array([f"9{seed % 10**6:06d}{number * BLOCK + i:06d}" for i in range(BLOCK)])}
     columns["ra"] = rng.uniform(0, 360, BLOCK)
@@ -57,7 +151,11 @@ def _block(seed, number):
     fe_h, alpha, hot = _populations(rng)
     phase = rng.choice(["dwarf", "giant", "clump"], BLOCK, p=[0.35, 0.45, 0.2])
     teff, logg = _kiel(rng, phase, fe_h)
-    columns.update(teff=teff, logg=logg, fe_h=fe_h, **_abundances(rng, phase, logg, fe_h, alpha))
+    more = np.random.default_rng([seed, number, 7919, 1])  # keeps what was drawn before there were these labels
+    columns.update(teff=teff, logg=logg, fe_h=fe_h, **_abundances(rng, more, phase, logg, fe_h, alpha))
+    columns["vsini"] = _rotation(more, teff, logg)
+    if decorrelated:
+        columns |= {name: more.uniform(-_DECORRELATED, _DECORRELATED, BLOCK) for name in columns if name[-3:] == "_fe"}
     columns["a_v"] = np.minimum(rng.exponential(0.25, BLOCK), 2.0)
     columns["radial_velocity"] = rng.normal(0, np.where(hot, 60, 25))
     columns["phase"] = phase
@@ -102,13 +200,21 @@ def _dwarf(place, fe_h, spread):
     return teff + 30 * spread[2], np.where(place < 0.75, sequence, subgiant) + 0.03 * spread[0]
 
 
-def _abundances(rng, phase, logg, fe_h, alpha):
+def _abundances(rng, more, phase, logg, fe_h, alpha):
     """[X/Fe] (dex) of each element."""
-    scatter = dict(zip(("mg", "si", "ca", "ti", "c", "n", "ni"), rng.normal(0, 0.03, (7, BLOCK)), strict=True))
-    slopes = {"mg": 1.0, "si": 0.75, "ca": 0.6, "ti": 0.7, "c": 0.35, "n": 0.1, "ni": 0.12}
-    values = {f"{name}_fe": slope * alpha + scatter[name] for name, slope in slopes.items()}
+    scatter = np.concatenate([rng.normal(size=(7, BLOCK)), more.normal(size=(len(_TRENDS) - 7, BLOCK))])
+    values = {
+        f"{name}_fe": with_alpha * alpha + with_iron * fe_h + sigma * deviate
+        for (name, (with_alpha, with_iron, sigma)), deviate in zip(_TRENDS.items(), scatter, strict=True)
+    }
     mixed = np.where(phase == "dwarf", 0.0, 1.0) * np.clip((3.6 - logg) / 0.6, 0, 1)
     mass = rng.normal(0, 1, BLOCK)
     values["c_fe"] -= mixed * (0.12 + 0.05 * mass)
     values["n_fe"] += mixed * (0.25 + 0.10 * mass) + 0.1 * fe_h * (mixed == 0)
     return values
+
+
+def _rotation(rng, teff, logg):
+    """v sin i (km/s): slow giants and cool dwarfs, faster beyond the Kraft break (Kraft 1967, ApJ 150, 551)."""
+    typical = np.where(logg < 3.5, 2.5, 3 + np.clip((teff - 6000) / 80, 0, None) ** 1.2)
+    return np.clip(typical * np.exp(rng.normal(0, 0.4, BLOCK)), 1.0, 60.0)

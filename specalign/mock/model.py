@@ -9,8 +9,10 @@ with the ion fraction by Saha, the opacity that of H-, and an electron pressure 
 (Gray, The Observation and Analysis of Stellar Photospheres, chapters 8, 13 and 16: neutral lines hardly react to
 log g, ionised ones do).  The equivalent width follows a curve of growth with a linear, a flat and a damping part; the
 core is a Gaussian of the instrument's width, strong lines and hydrogen add Lorentzian wings whose width grows with
-eta and pressure.  Molecules are CO lines and shaded band heads.  The continuum, where a product keeps it, is a Planck
-function with a Balmer jump, line blanketing, and extinction that goes as lambda to the power -1.35.
+eta and pressure.  Molecules are OH, CN and CO lines and shaded band heads; each goes with the abundances of its atoms,
+CO with that of the scarcer one.  Rotation convolves with the profile of a limb-darkened disc.  The continuum, where a
+product keeps it, is a Planck function with a Balmer jump, line blanketing, and extinction that goes as lambda to the
+power -1.35.
 
 It is a mock: it has the right lines, directions and degeneracies, and no claim to be a synthesis.
 """
@@ -20,15 +22,17 @@ from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
-from scipy.special import erfcx, voigt_profile
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+from scipy.special import erfcx, j1, voigt_profile
 
 from specalign.mock.lines import BANDS, LINES, SPECIES, co_lines, hydrogen_lines
 
-__all__ = ["SETUPS", "Setup", "spectrum"]
+__all__ = ["SETUPS", "Setup", "noise", "spectrum"]
 
 _WIDTHS = 0.1 * 2.0 ** np.arange(11)  # half-widths of wings that the basis holds, Angstrom
 _CO_TEMPERATURES = np.array([3600.0, 4400.0, 5200.0])
 _DEEPEST = 0.9  # central depth of a completely saturated line
+_LIMB_DARKENING = 0.6
 _SPEED_OF_LIGHT = 299792.458  # km/s
 
 
@@ -36,7 +40,9 @@ _SPEED_OF_LIGHT = 299792.458  # km/s
 class Setup:
     """How one instrument sees: native axis (P,) in vacuum Angstrom, FWHM (P,) in Angstrom, and the flux of its product.
 
-    ``normalized`` products have no continuum; ``oversampling`` is the number of model pixels a native pixel.
+    ``normalized`` products have no continuum and stand at rest on the model's own pixels.  ``log_step`` is the model's
+    pixel in ln(wavelength); without one, the resolution is too low for velocities to matter.  ``chips`` are the pixels
+    (start, stop) that each detector sees.
     """
 
     name: str
@@ -44,18 +50,21 @@ class Setup:
     fwhm: np.ndarray
     unit: u.UnitBase
     normalized: bool = False
-    oversampling: int = 3
+    log_step: float | None = None
+    chips: tuple = ((0, None),)
 
 
 def _setups():
     apogee, lamost = 10 ** (4.179 + 6e-6 * np.arange(8575)), 10 ** (3.5682 + 1e-4 * np.arange(3909))
     nirspec, xp = 9700 + 2.35 * np.arange(3915), 3360 + 20.0 * np.arange(343)
     return (
-        Setup("apogee", apogee, apogee / 22500, u.dimensionless_unscaled, normalized=True, oversampling=1),
-        Setup("nirspec", nirspec, np.full(3915, 4.7), u.Jy),  # two pixels: R = 2700 at 1.27 micron
-        Setup("lamost", lamost, lamost / 1800, u.dimensionless_unscaled),
-        Setup("gaia_xp", xp, xp / 60, u.W / u.m**2 / u.nm, oversampling=1),
-    )
+        Setup("apogee", apogee, apogee / 22500, u.dimensionless_unscaled, normalized=True, log_step=6e-6 * np.log(10),
+              chips=((246, 3274), (3585, 6080), (6344, 8335))),
+        Setup("nirspec", nirspec, np.full(3915, 4.7), u.Jy, log_step=5e-5,  # two pixels: R = 2700 at 1.27 micron
+              chips=((0, 1864), (2196, None))),
+        Setup("lamost", lamost, lamost / 1800, u.dimensionless_unscaled, log_step=7.5e-5),
+        Setup("gaia_xp", xp, xp / 60, u.W / u.m**2 / u.nm),
+    )  # fmt: skip
 
 
 SETUPS = {setup.name: setup for setup in _setups()}
@@ -68,7 +77,8 @@ def spectrum(instrument, labels, radial_velocity=None):
     ----------
     instrument : {"apogee", "nirspec", "lamost", "gaia_xp"}
     labels : `~astropy.table.QTable` (N rows)
-        As `draw_labels` gives it; columns teff, logg, fe_h, the ``x_fe`` and (optional) a_v.
+        As `draw_labels` gives it.  Columns teff, logg and fe_h must be there; an ``x_fe`` that is not is 0 (the solar
+        ratio), and so are vsini and a_v.  vsini has no effect at the low resolution of Gaia XP.
     radial_velocity : `~astropy.units.Quantity` (N,), optional
         Receding is positive; at rest unless given.  It has no effect on products at rest (APOGEE) or of low
         resolution (Gaia XP).
@@ -83,7 +93,7 @@ def spectrum(instrument, labels, radial_velocity=None):
     Raises
     ------
     KeyError
-        The instrument or a label is unknown.
+        The instrument is unknown, or teff, logg or fe_h is not there.
 
     Examples
     --------
@@ -95,6 +105,12 @@ def spectrum(instrument, labels, radial_velocity=None):
     setup = SETUPS[instrument]
     velocity = None if radial_velocity is None else u.Quantity(radial_velocity).to_value(u.km / u.s)
     return setup.axis * u.AA, _flux(setup, _Star(labels), velocity) * setup.unit
+
+
+def noise(flux, snr):
+    """Standard deviation (N, P) of flux (N, P): photon noise and a floor; snr (N,) refers to the median pixel."""
+    middle = np.median(flux, axis=1, keepdims=True)
+    return np.sqrt(0.9 * flux * middle + 0.1 * middle**2) / snr[:, None]
 
 
 class _Star:
@@ -110,10 +126,15 @@ class _Star:
         self.doppler = (2.4 - 0.2 * self.logg) / _SPEED_OF_LIGHT  # turbulence, as a fraction of the wavelength
 
     def abundance(self, element):
-        """Logarithmic abundance relative to the Sun; "cn" adds carbon and nitrogen."""
-        if element == "cn":
-            return self.abundance("c") + self.abundance("n")
-        return self.fe_h + (0.0 if element == "fe" else self.labels[f"{element}_fe"])
+        """Logarithmic abundance relative to the Sun; that of "ti+o" adds titanium and oxygen."""
+        if "+" in element:
+            return sum(self.abundance(atom) for atom in element.split("+"))
+        return self.fe_h + self.labels.get(f"{element}_fe", 0.0)
+
+    def carbon_monoxide(self):
+        """Logarithmic abundance of CO relative to the Sun: it is bound by the scarcer of its atoms."""
+        carbon, oxygen = (10 ** (solar + self.abundance(x)) for solar, x in ((8.43, "c"), (8.69, "o")))
+        return np.log10(carbon * oxygen / (carbon + oxygen)) + np.log10(10**-8.43 + 10**-8.69)
 
     def ionised(self, energy, partition):
         """Log of the ratio of ionised to neutral atoms, by Saha; partition = log 2 U1 / U0."""
@@ -122,21 +143,38 @@ class _Star:
 
 def _numeric(labels):
     names = labels.colnames if hasattr(labels, "colnames") else list(labels)
-    return [name for name in names if name in ("teff", "logg", "fe_h", "a_v") or name.endswith("_fe")]
+    return [name for name in names if name in ("teff", "logg", "fe_h", "vsini", "a_v") or name.endswith("_fe")]
 
 
 def _flux(setup, star, velocity=None):
     basis = _basis(setup.name)
     strength = np.concatenate(list(_strengths(star, basis)), axis=1)
     flux = np.exp(-strength.astype(np.float32) @ basis.profiles)
+    if setup.log_step and "vsini" in star.labels:
+        flux = _rotated(flux, star.labels["vsini"], setup.log_step)
     if not setup.normalized:
         flux *= _continuum(basis.axis, star, in_frequency=setup.unit == u.Jy)
-    if setup.oversampling == 1:
+    if setup.normalized or not setup.log_step:
         return flux
     beta = np.zeros(len(flux)) if velocity is None else np.broadcast_to(velocity, (len(flux),)) / _SPEED_OF_LIGHT
     factor = np.sqrt((1 + beta) / (1 - beta))
     rows = [np.interp(setup.axis / f, basis.axis, row) for f, row in zip(factor, flux, strict=True)]
     return np.array(rows, dtype=np.float32)
+
+
+def _rotated(transmission, vsini, log_step):
+    """Transmission (N, Q) on pixels even in ln(wavelength), broadened by v sin i (N,) in km/s.
+
+    The profile of a rigid, linearly limb-darkened disc (Gray, chapter 18), applied as its Fourier transform.
+    """
+    n = transmission.shape[1]
+    size = next_fast_len(n + 100, real=True)  # what leaves one end must not come in at the other
+    pixels = vsini[:, None] / (_SPEED_OF_LIGHT * log_step)
+    x = np.maximum(2 * np.pi * pixels * rfftfreq(size), 1e-3)
+    dark = _LIMB_DARKENING
+    kernel = (2 * (1 - dark) * j1(x) / x + 2 * dark * (np.sin(x) / x - np.cos(x)) / x**2) / (1 - dark / 3)
+    depth = rfft(1 - transmission, size) * kernel.astype(np.float32)
+    return 1 - irfft(depth, size)[:, :n]
 
 
 @dataclass(frozen=True)
@@ -169,13 +207,11 @@ def _inside(axis, wavelength, margin):
 
 
 def _model_axis(setup):
-    """The native axis, finer, and a little longer at both ends, so that a velocity shift stays inside."""
-    if setup.oversampling == 1:
+    """The native axis, or one even in ln(wavelength) and a little longer, so that a velocity shift stays inside."""
+    if setup.normalized or not setup.log_step:
         return setup.axis
-    before, after = setup.axis[0] - setup.axis[1], setup.axis[-1] - setup.axis[-2]
-    margin = np.arange(1, 31)
-    padded = np.concatenate([setup.axis[0] + margin[::-1] * before, setup.axis, setup.axis[-1] + margin * after])
-    return np.interp(np.arange(len(padded) * setup.oversampling) / setup.oversampling, np.arange(len(padded)), padded)
+    low, high = np.log(setup.axis[[0, -1]]) + np.array([-0.004, 0.004])
+    return np.exp(np.arange(low, high, setup.log_step))
 
 
 def _gaussian(axis, centre, sigma):
@@ -261,9 +297,8 @@ def _hydrogen(star, rows):
 
 def _co(star):
     """Total optical depth (Angstrom) of CO (N, 3), shared between the two nearest temperatures."""
-    eta = 10 ** np.clip(
-        star.abundance("c") + 0.3 * star.abundance("mg") + 6 * (5040 / star.teff - 1.2) - 0.2 * (star.logg - 2.5), -6, 2
-    )
+    log_eta = star.carbon_monoxide() + 6 * (5040 / star.teff - 1.2) - 0.2 * (star.logg - 2.5)
+    eta = 10 ** np.clip(log_eta, -6, 2)
     place = np.interp(star.teff, _CO_TEMPERATURES, [0, 1, 2])
     return 90 * (eta / np.sqrt(1 + eta))[:, None] * np.clip(1 - np.abs(place[:, None] - np.arange(3)), 0, None)
 

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from specalign.data.labels import read_labels
-from specalign.mock import draw_labels, spectrum, write_survey
+from specalign.mock import ELEMENTS, draw_labels, measure_labels, spectrum, write_survey
 
 NAMES = ("apogee", "nirspec", "lamost", "gaia_xp")
 
@@ -82,9 +82,28 @@ def test_labels_are_read_back(survey):
     truth = draw_labels(12, seed=4)
     assert labels.meta["label_system"] == "specalign-mock"
     assert np.array_equal(labels["object_id"], truth["object_id"])
-    for name in ("teff", "logg", "mg_fe"):
+    for name in ("teff", "logg", "vsini", *(f"{element}_fe" for element in ELEMENTS if element != "fe")):
         assert labels[name].unit == truth[name].unit
         assert np.allclose(labels[name].value, truth[name].value)
+
+
+def test_the_measured_catalogue_is_read_back(survey, tmp_path):
+    catalogue = read_labels(survey["catalogue"])
+    expected = measure_labels(draw_labels(12, seed=4), seed=4)
+    assert catalogue.meta["label_system"] == "specalign-mock"
+    for name in ("teff", "teff_err", "logg_err", "ce_fe", "ce_fe_err"):
+        assert np.allclose(catalogue[name].value, expected[name].value, equal_nan=True)
+    shorter = write_survey(tmp_path, 3, instruments=("gaia_xp",), seed=4)
+    assert np.array_equal(read_labels(shorter["catalogue"])["mg_fe"], catalogue["mg_fe"][:3])
+
+
+def test_a_decorrelated_survey_has_other_spectra_of_the_same_stars(tmp_path, survey):
+    paths = write_survey(tmp_path, 12, instruments=("apogee",), seed=4, decorrelated=True)
+    labels = read_labels(paths["labels"])
+    assert np.array_equal(labels["object_id"], draw_labels(12, seed=4)["object_id"])
+    assert np.array_equal(labels["mg_fe"], draw_labels(12, seed=4, decorrelated=True)["mg_fe"])
+    assert digests(paths["apogee"]).keys() == digests(survey["apogee"]).keys()
+    assert not digests(paths["apogee"]).items() & digests(survey["apogee"]).items()
 
 
 def test_a_file_depends_on_the_seed_alone(tmp_path, survey):
@@ -106,6 +125,7 @@ def test_visits_share_the_star_and_differ_in_noise(tmp_path):
         assert len(same) == 2
         good = ~(same[0].mask | same[1].mask)
         assert np.mean((same[0].flux.value == same[1].flux.value)[good]) < 0.01
+        assert np.any(same[0].mask != same[1].mask)
 
 
 def test_missing_stars_and_given_noise(tmp_path):

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 from astropy.table import QTable
 
-from specalign.mock import draw_labels, spectrum
-from specalign.mock.lines import LINES, co_lines, hydrogen_lines
+from specalign.mock import ELEMENTS, draw_labels, spectrum
+from specalign.mock.lines import LINES, SPECIES, co_lines, hydrogen_lines
 
-ELEMENTS = ("mg", "si", "ca", "ti", "c", "n", "ni")
+X_FE = [f"{element}_fe" for element in ELEMENTS if element != "fe"]
+MOLECULAR = ("c", "n", "o", "mg", "ti")  # elements that molecules contain too
 NAMES = ("apogee", "nirspec", "lamost", "gaia_xp")
 
 
@@ -14,8 +15,8 @@ def stars(teff, logg=2.5, fe_h=0.0, **x_fe):
     size = np.broadcast_shapes(*(np.shape(v) for v in (teff, logg, fe_h, *x_fe.values())), (1,))
     table = QTable({"teff": np.full(size, teff) * u.K, "logg": np.full(size, logg) * u.dex(u.cm / u.s**2)})
     table["fe_h"] = np.full(size, fe_h) * u.dex
-    for element in ELEMENTS:
-        table[f"{element}_fe"] = np.full(size, x_fe.get(f"{element}_fe", 0.0)) * u.dex
+    for name in X_FE:
+        table[name] = np.full(size, x_fe.get(name, 0.0)) * u.dex
     return table
 
 
@@ -129,7 +130,12 @@ def test_spectra_are_smooth_in_the_labels_so_that_a_bound_can_be_computed(name):
     """Central differences with two steps agree, and the Fisher matrix of all labels is not singular."""
     labels = draw_labels(20, seed=2)
     gradients = []
-    for label, step in (("teff", 20.0), ("logg", 0.05), *((f"{e}_fe", 0.05) for e in ELEMENTS), ("fe_h", 0.05)):
+    for label, step in (
+        ("teff", 20.0),
+        ("logg", 0.05),
+        *((f"{e}_fe", 0.05) for e in ("mg", "si", "ca", "ti", "c", "n", "ni")),
+        ("fe_h", 0.05),
+    ):
         full, half = (_gradient(name, labels, label, factor * step) for factor in (1.0, 0.5))
         scale = np.sqrt(np.mean(full**2, axis=1))
         if name in ("apogee", "nirspec"):
@@ -149,6 +155,102 @@ def _gradient(name, labels, label, step):
     return (sides[0] - sides[1]) / (2 * step)
 
 
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_every_element_shows_in_at_least_two_instruments(element):
+    """0.3 dex more of it changes a pixel by 0.3 % or more, which a hundred such stars at S/N 100 would show well."""
+    label = "fe_h" if element == "fe" else f"{element}_fe"
+    seen = []
+    for name in NAMES:
+        less, more = spectrum(name, stars(4600.0, **{label: np.array([0.0, 0.3])}))[1].value
+        if np.max(np.abs(more / less - 1)) > 0.003:
+            seen.append(name)
+    assert len(seen) >= 2, seen
+
+
+@pytest.mark.parametrize("element", [name for name in ELEMENTS if name not in (*MOLECULAR, "fe")])
+def test_an_element_acts_at_its_own_lines_alone(element):
+    """In APOGEE, where no line is wider than 3 Angstrom from its centre unless it has wings."""
+    own = [species for species, facts in SPECIES.items() if element in facts[0].split("+")]
+    wavelength = LINES["wavelength"][np.isin(LINES["species"], own) & ~LINES["strong"]]
+    axis, (less, more) = (
+        part.value for part in spectrum("apogee", stars(4600.0, **{f"{element}_fe": np.array([0.0, 0.3])}))
+    )
+    far = np.min(np.abs(axis[:, None] - wavelength), axis=1) > 3
+    assert np.max(np.abs(more - less)[far]) < 1e-5
+    assert np.min((more - less)[~far]) < -0.0003
+
+
+@pytest.mark.parametrize(
+    ("window", "atoms", "others"),
+    [
+        ((15572, 15577.5), ("o",), ("c", "n", "mg")),  # OH
+        ((15779, 15800), ("c", "o"), ("n",)),  # CO
+        ((15323, 15327), ("c", "n"), ("o",)),  # CN
+    ],
+)
+def test_molecules_go_with_their_atoms(window, atoms, others):
+    def growth(element):
+        weak, strong = equivalent_width("apogee", *window, stars(4200.0, **{f"{element}_fe": np.array([0.0, 0.3])}))
+        return strong / weak - 1
+
+    assert min(growth(element) for element in atoms) > 0.05
+    assert max(abs(growth(element)) for element in others) < 0.02
+
+
+def test_titanium_oxide_needs_both_and_carbon_monoxide_the_scarcer():
+    titanium, oxygen = (
+        equivalent_width("lamost", 7040, 7200, stars(4000.0, **{label: np.array([0.0, 0.2])}))
+        for label in ("ti_fe", "o_fe")
+    )
+    assert titanium[1] > 1.05 * titanium[0]
+    assert oxygen[1] == pytest.approx(titanium[1], rel=0.02)
+    much = {"c_fe": np.array([0.3, 0.3]), "o_fe": np.array([-0.4, -0.1])}  # more carbon than oxygen
+    width = equivalent_width("apogee", 15779, 15800, stars(4200.0, **much))
+    same = equivalent_width("apogee", 15779, 15800, stars(4200.0, c_fe=np.array([0.3, 0.6]), o_fe=-0.4))
+    assert width[1] / width[0] - 1 > 2 * (same[1] / same[0] - 1)
+
+
+def rotating(vsini):
+    labels = stars(np.full(len(vsini), 5500.0), logg=4.4)
+    labels["vsini"] = np.array(vsini, dtype=float) * u.km / u.s
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("name", "fast", "ratio"), [("apogee", 60.0, 300), ("nirspec", 200.0, 40), ("lamost", 200.0, 20)]
+)
+def test_rotation_is_a_convolution_with_the_profile_of_a_limb_darkened_disc(name, fast, ratio):
+    """Against the sum over the disc's profile (Gray, chapter 18) of shifted spectra; two have coarse pixels."""
+    axis, flux = spectrum(name, rotating([0.0, fast]))
+    still, rotated = flux.value.astype(float)
+    place = np.linspace(-1, 1, 401)
+    profile = 2 * 0.4 * np.sqrt(1 - place**2) + np.pi * 0.3 * (1 - place**2)
+    velocity = np.log(axis.value) * 299792.458
+    shifted = [np.interp(velocity - fast * x, velocity, still) for x in place]
+    expected = np.average(shifted, axis=0, weights=profile)
+    inside = slice(200, -200)
+    assert np.max(np.abs(still - rotated)[inside]) > ratio * np.max(np.abs(expected - rotated)[inside])
+
+
+def test_rotation_broadens_lines_and_keeps_their_strength():
+    labels = rotating([0.0, 5.0, 20.0])
+    width = equivalent_width("apogee", 15740, 15780, labels)
+    assert np.allclose(width, width[0], rtol=0.01)
+    axis, flux = spectrum("apogee", labels)
+    core = flux.value[:, np.argmin(np.abs(axis.value - 15770.15))]
+    assert core[0] < core[1] < core[2] - 0.02
+    assert np.allclose(flux[0], spectrum("apogee", labels["teff", "logg", "fe_h"])[1][0], atol=1e-6)
+    flux = spectrum("gaia_xp", labels)[1]
+    assert np.array_equal(flux[0], flux[2])
+
+
 def test_an_unknown_instrument_is_named():
     with pytest.raises(KeyError, match="hubble"):
         spectrum("hubble", draw_labels(1))
+
+
+def test_labels_that_are_missing_are_solar_or_named():
+    labels = stars(5000.0)
+    assert np.array_equal(spectrum("lamost", labels["teff", "logg", "fe_h"])[1], spectrum("lamost", labels)[1])
+    with pytest.raises(KeyError, match="fe_h"):
+        spectrum("lamost", labels["teff", "logg"])
