@@ -3,19 +3,15 @@
 Nothing here depends on the order of rows, and every row is accounted for: rows = stars + rows dropped.
 """
 
-import html
-from dataclasses import dataclass
-
 import numpy as np
 from astropy.stats import mad_std
 from astropy.table import QTable, Table
 
 from specalign.analysis.columns import column_values, label_names, with_unit
+from specalign.analysis.summaries import CatalogueComparison, CatalogueSummary
 from specalign.exceptions import LabelError, MatchError
 
 __all__ = [
-    "CatalogueComparison",
-    "CatalogueSummary",
     "compare_catalogues",
     "describe_labels",
     "find_duplicates",
@@ -26,137 +22,6 @@ __all__ = [
 _RANGE = ("label", "unit", "n", "n_missing", "min", "p5", "median", "p95", "max", "median_err")
 _AGREEMENT = ("label", "unit", "n", "n_missing", "median", "mad_std", "rms", "expected", "largest", "object_id")
 _TEXT = ("label", "unit", "object_id")
-_SHOWN = 25  # rows of a table in a printed study
-
-
-@dataclass(frozen=True, repr=False)
-class CatalogueSummary:
-    """What one catalogue holds; see `describe_labels`.
-
-    Parameters
-    ----------
-    name : str
-    system : str or None
-        The label system that the table names.
-    n_rows, n_stars : int
-    n_joined : int
-        Equal rows that `~specalign.read_labels` had joined before; they are not among ``n_rows``.
-    duplicates : `~astropy.table.QTable`
-        Of `find_duplicates`.
-    labels : `~astropy.table.QTable`
-        A row a label: label, unit, n (stars with a value), n_missing, min, p5, median, p95, max (percentiles over the
-        stars) and median_err (NaN without a column of errors).
-    """
-
-    name: str
-    system: str | None
-    n_rows: int
-    n_stars: int
-    n_joined: int
-    duplicates: QTable
-    labels: QTable
-
-    @property
-    def n_dropped(self):
-        """Rows of stars that have a better row: ``n_rows - n_stars``."""
-        return self.n_rows - self.n_stars
-
-    def facts(self):
-        """The numbers in words: name to text."""
-        dropped = self.duplicates[~self.duplicates["kept"]]
-        kinds = ", ".join(f"{(dropped['kind'] == k).sum()} {k}" for k in sorted(set(dropped["kind"].tolist())))
-        joined = f"; {self.n_joined} equal rows joined when read" if self.n_joined else ""
-        return {
-            "rows": f"{self.n_rows} of {self.n_stars} stars",
-            "rows dropped": f"{self.n_dropped}{f' ({kinds})' if kinds else ''}{joined}",
-            **({"label system": self.system or "not stated"} if len(self.labels) else {}),
-        }
-
-    def __repr__(self):
-        return _text(f"CatalogueSummary {self.name}", self.facts(), [("", self.labels)])
-
-    def _repr_html_(self):
-        return _html(f"CatalogueSummary {self.name}", self.facts(), [("labels", self.labels)])
-
-
-@dataclass(frozen=True, repr=False)
-class CatalogueComparison:
-    """Which stars two catalogues share, and how well their labels agree; see `compare_catalogues`.
-
-    Parameters
-    ----------
-    a, b : CatalogueSummary
-    n_common : int
-        Stars that both have.
-    only_a, only_b : `~astropy.table.QTable`
-        Stars of one catalogue only, with their labels.
-    agreement : `~astropy.table.QTable`
-        A row a label that both have, of the differences b - a: label, unit, n, n_missing (common stars that lack it in
-        one of them), median, mad_std (median absolute deviation, scaled to a standard deviation), rms, expected (median
-        of both errors in quadrature, NaN without errors), largest and the object_id that has it.
-    """
-
-    a: CatalogueSummary
-    b: CatalogueSummary
-    n_common: int
-    only_a: QTable
-    only_b: QTable
-    agreement: QTable
-
-    def facts(self):
-        """The numbers in words: name to text."""
-        facts = {f"{part.name}: {name}": text for part in (self.a, self.b) for name, text in part.facts().items()}
-        facts["stars in both"] = str(self.n_common)
-        for part, only in ((self.a, self.only_a), (self.b, self.only_b)):
-            facts[f"stars in {part.name} only"] = str(len(only))
-        if len(self.agreement) and self.a.system != self.b.system:
-            facts["note"] = "the label systems differ, and so the differences hold the offset between them"
-        return facts
-
-    def tables(self):
-        """The tables with their captions."""
-        return [
-            (f"{self.b.name} minus {self.a.name}", self.agreement),
-            (f"in {self.a.name} only", self.only_a),
-            (f"in {self.b.name} only", self.only_b),
-        ]
-
-    def __repr__(self):
-        return _text(f"CatalogueComparison of {self.a.name} and {self.b.name}", self.facts(), self.tables())
-
-    def _repr_html_(self):
-        return _html(f"CatalogueComparison of {self.a.name} and {self.b.name}", self.facts(), self.tables())
-
-
-def _text(title, facts, tables):
-    width = max(map(len, facts))
-    lines = [f"<{title}", *(f"  {name:{width}}  {text}" for name, text in facts.items())]
-    for caption, table in tables:
-        if len(table):
-            lines += [f"  {caption}:"] * bool(caption)
-            lines += [f"  {line}" for line in _shown(table).pformat(max_lines=-1, max_width=-1, show_unit=False)]
-            lines += [f"  ... {len(table) - _SHOWN} more"] * (len(table) > _SHOWN)
-    return "\n".join(lines) + ">"
-
-
-def _html(title, facts, tables):
-    rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
-    parts = [f"<table><caption>{html.escape(title)}</caption>{rows}</table>"]
-    for caption, table in tables:
-        if len(table):
-            left = f" (the first {_SHOWN} of {len(table)})" if len(table) > _SHOWN else ""
-            lines = _shown(table).pformat(max_lines=-1, max_width=-1, html=True, show_unit=False)
-            parts.append(f"<p>{html.escape(caption)}{left}</p>" + "".join(lines))
-    return "".join(parts)
-
-
-def _shown(table):
-    """The first rows, with four significant digits."""
-    table = table[:_SHOWN].copy()
-    for name in table.colnames:
-        if table[name].dtype.kind == "f":
-            table[name].info.format = ".4g"
-    return table
 
 
 def describe_labels(labels, name=None):
@@ -190,6 +55,7 @@ def describe_labels(labels, name=None):
       rows          3 of 2 stars
       rows dropped  1 (1 equal)
       label system  not stated
+      labels:
       label unit  n  n_missing min   p5  median p95  max  median_err
       ----- ---- --- --------- ---- ---- ------ ---- ---- ----------
        teff    K   2         0 4500 4525   4750 4975 5000        nan>

@@ -1,95 +1,16 @@
 """Look at prepared spectra before anything learns from them: coverage, pixels, gaps, and why pixels are missing."""
 
-import html
-from dataclasses import dataclass
-
 import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from specalign.analysis.summaries import SpectraSummary
 from specalign.instruments.resampling import pixel_edges
 
-__all__ = ["SpectraSummary", "describe_spectra"]
+__all__ = ["describe_spectra"]
 
 _BLOCK = 1024  # rows at a time, so that a large array is not held twice
 NO_BIT = "(no bit)"
-
-
-@dataclass(frozen=True, repr=False)
-class SpectraSummary:
-    """What prepared spectra hold; see `describe_spectra`.
-
-    Parameters
-    ----------
-    instrument : str
-    n_spectra, n_stars, n_rejected, n_pixels : int
-    coverage : `~astropy.units.Quantity` (2,)
-        First and last pixel of the grid, vacuum wavelengths.
-    good_coverage : `~astropy.units.Quantity` (2,)
-        First and last pixel that is good in enough spectra; NaN where there is none.
-    step : `~astropy.units.Quantity` (2,)
-        Smallest and largest step of the grid, without its breaks.
-    good_fraction, median_snr : float
-    frames : dict of str to int
-        Spectra by frame.
-    gaps : `~astropy.table.QTable`
-        Stretches without data: begin, end (of the first and the last pixel that is missing; of the pixels beside it for
-        a break of the grid), pixels, place ("edge", "gap", or "grid": a break of the grid) and reasons (share of the
-        missing pixels that have a named bit).
-    reasons : `~astropy.table.QTable`
-        A row a quality bit: bit, n_masked (masked pixels that have it), share (of all masked pixels; a pixel may have
-        several bits), n_good (good pixels that have it: a warning).
-    """
-
-    instrument: str
-    n_spectra: int
-    n_stars: int
-    n_rejected: int
-    n_pixels: int
-    coverage: u.Quantity
-    good_coverage: u.Quantity
-    step: u.Quantity
-    good_fraction: float
-    median_snr: float
-    frames: dict
-    gaps: QTable
-    reasons: QTable
-
-    def facts(self):
-        """The numbers in words: name to text."""
-        return {
-            "spectra": f"{self.n_spectra} of {self.n_stars} stars, {self.n_rejected} rejected",
-            "pixels": f"{self.n_pixels}, {100 * self.good_fraction:.1f} % good",
-            "grid": f"{_span(self.coverage)}, steps of {_span(self.step, '.3g')}",
-            "good": _span(self.good_coverage),
-            "signal to noise": f"{self.median_snr:.1f} (median)",
-            "frame": ", ".join(f"{name} ({count})" for name, count in self.frames.items()) or "not stated",
-        }
-
-    def tables(self):
-        """The tables with their captions."""
-        return [("without data in most spectra", self.gaps), ("why pixels are missing", self.reasons)]
-
-    def __repr__(self):
-        facts = self.facts()
-        lines = [f"<SpectraSummary {self.instrument}", *(f"  {name:15}  {text}" for name, text in facts.items())]
-        for caption, table in self.tables():
-            lines += [f"  {caption}:", *(f"  {line}" for line in table.pformat(max_lines=-1, max_width=-1))]
-        return "\n".join(lines) + ">"
-
-    def _repr_html_(self):
-        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self.facts().items())
-        parts = [f"<table><caption>SpectraSummary {html.escape(self.instrument)}</caption>{rows}</table>"]
-        for caption, table in self.tables():
-            lines = table.pformat(max_lines=-1, max_width=-1, html=True)
-            parts.append(f"<p>{html.escape(caption)}</p>" + "".join(lines))
-        return "".join(parts)
-
-
-def _span(pair, form=".1f"):
-    low, high = pair.value
-    ends = f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
-    return f"{ends} {pair.unit}" if np.isfinite(low) else "nowhere"
 
 
 def describe_spectra(prepared, share=0.5, min_pixels=10):
