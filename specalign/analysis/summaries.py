@@ -101,7 +101,9 @@ class CatalogueSummary(_Study):
 
 @dataclass(frozen=True, repr=False)
 class CatalogueComparison(_Study):
-    """Which stars two catalogues share, and how well their labels agree; see `~specalign.analysis.catalogue.compare_catalogues`.
+    """Which stars two catalogues share, and how well their labels agree.
+
+    See `~specalign.analysis.catalogue.compare_catalogues`.
 
     Parameters
     ----------
