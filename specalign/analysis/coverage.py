@@ -7,7 +7,7 @@ from astropy.table import QTable
 from specalign.analysis.summaries import SpectraSummary
 from specalign.instruments.resampling import pixel_edges
 
-__all__ = ["describe_spectra"]
+__all__ = ["describe_spectra", "grid_breaks"]
 
 _BLOCK = 1024  # rows at a time, so that a large array is not held twice
 NO_BIT = "(no bit)"
@@ -90,15 +90,33 @@ def _count(prepared):
     return masked, warned, prepared.mask.sum(axis=0)
 
 
-def _breaks(axis):
-    """Indices of the pixels that do not touch the one before them."""
+def grid_breaks(axis):
+    """Indices of the pixels that do not touch the one before them, as at the start of a spectrograph's second arm.
+
+    Parameters
+    ----------
+    axis : `~astropy.units.Quantity` (P,)
+        Wavelengths; anything else, such as numbers of coefficients, has no breaks.
+
+    Returns
+    -------
+    (K,) int64
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from specalign.analysis.coverage import grid_breaks
+    >>> grid_breaks([5348, 5349, 5350, 6300, 6301, 6302] * u.AA)
+    array([3])
+    """
+    axis = u.Quantity(axis)
     if not axis.unit.is_equivalent(u.AA) or len(axis) < 2:
         return np.array([], dtype=int)
     return np.flatnonzero(pixel_edges(axis.to_value(u.AA)).breaks[1:-1]) + 1
 
 
 def _steps(axis):
-    steps = np.delete(np.diff(axis.value), _breaks(axis) - 1)
+    steps = np.delete(np.diff(axis.value), grid_breaks(axis) - 1)
     return (np.array([steps.min(), steps.max()]) if steps.size else np.full(2, np.nan)) * axis.unit
 
 
@@ -114,7 +132,7 @@ def _gaps(axis, gone, masked, missing, min_pixels):
     runs = [(start, stop) for start, stop in edges.reshape(-1, 2) if stop - start >= min_pixels]
     rows = [(start, stop - 1, stop - start, _why(masked, missing, start, stop)) for start, stop in runs]
     places = ["edge" if start == 0 or stop == len(gone) else "gap" for start, stop in runs]
-    rows += [(stop - 1, stop, 0, "the grid has no pixels here") for stop in _breaks(axis)]
+    rows += [(stop - 1, stop, 0, "the grid has no pixels here") for stop in grid_breaks(axis)]
     places = np.array(places + ["grid"] * (len(rows) - len(places)), dtype=str)
     first, last, pixels, why = (np.array(c) for c in zip(*rows, strict=True)) if rows else [np.array([], int)] * 4
     order = np.argsort(first, kind="stable")

@@ -18,8 +18,11 @@ _PUBLIC = {
     "plot_kiel": "labels",
     "plot_labels": "labels",
     "plot_neighbours": "spectra",
+    "plot_overlay": "stars",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
+    "plot_retrieved": "stars",
+    "plot_selected": "stars",
     "write_report": "report",
 }
 
