@@ -21,7 +21,6 @@ _PUBLIC = {
     "plot_overlay": "stars",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
-    "plot_retrieved": "stars",
     "plot_selected": "stars",
     "write_report": "report",
 }

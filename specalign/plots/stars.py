@@ -1,4 +1,4 @@
-"""Spectra of chosen stars: those that span the labels, one star by two instruments, and a query with what was found."""
+"""Spectra of chosen stars: those that span the labels, and one star by two instruments."""
 
 import astropy.units as u
 import numpy as np
@@ -8,10 +8,10 @@ from specalign.analysis.columns import column_values
 from specalign.analysis.coverage import grid_breaks
 from specalign.exceptions import GridMismatchError, MatchError
 from specalign.plots.labels import label_text
-from specalign.plots.spectra import axis_label, draw_panel, draw_row, flux_label, limit_flux, row_of
+from specalign.plots.spectra import axis_label, draw_row, flux_label, limit_flux
 from specalign.plots.style import MUTED, PALETTE, instrument_colour, new_axes, new_figure, styled, wavelength
 
-__all__ = ["plot_overlay", "plot_retrieved", "plot_selected"]
+__all__ = ["plot_overlay", "plot_selected"]
 
 
 @styled
@@ -161,21 +161,16 @@ def _good_range(prepared, row):
     return (good.min(), good.max()) if good.size else (np.nan, np.nan)
 
 
-def _overlap(ranges):
-    """The range that both have, or None."""
-    low, high = max(first for first, _ in ranges), min(last for _, last in ranges)
-    return (low, high) if low < high else None
-
-
 def _shared(pairs, ranges):
-    limits = _overlap(ranges)
-    if limits is None:
+    """The range that both have."""
+    low, high = max(first for first, _ in ranges), min(last for _, last in ranges)
+    if not low < high:
         both = " and ".join(
             f"{prepared.instrument.name} from {low:.0f} to {high:.0f} Angstrom"
             for (prepared, _), (low, high) in zip(pairs, ranges, strict=True)
         )
         raise GridMismatchError(f"the spectra share no wavelengths: good pixels are {both}; leave out common=True")
-    return limits
+    return low, high
 
 
 def _draw_pairs(ax, pairs, limits, names):
@@ -214,49 +209,3 @@ def _frame(prepared, row):
 def _warn_of_frames(pairs):
     frames = {_frame(*pair) for pair in pairs}
     return "\nframes differ: lines are shifted against each other" if len(frames) > 1 else ""
-
-
-@styled
-def plot_retrieved(queries, query_row, gallery, gallery_row, similarity):
-    """A spectrum that was found, over the query that it was found for, with their similarity.
-
-    In one panel over the wavelengths that both have; where they share none, the query stands above what was found.
-
-    Parameters
-    ----------
-    queries, gallery : `~specalign.PreparedSpectra`
-    query_row, gallery_row : int or str
-        Row, or spectrum_id.
-    similarity : float
-        Cosine, as `specalign.EmbeddingTable.search` gives it.
-
-    Returns
-    -------
-    figure : `~matplotlib.figure.Figure`
-
-    Raises
-    ------
-    MatchError
-        A row is not there.
-    """
-    pairs = [(queries, _any_row(queries, query_row)), (gallery, _any_row(gallery, gallery_row))]
-    stars = [str(prepared.object_id[row]) for prepared, row in pairs]
-    same = ", the same star" if stars[0] == stars[1] else ""
-    names = [f"query, {queries.instrument.name}: {stars[0]}", f"found, {gallery.instrument.name}: {stars[1]}{same}"]
-    waves = all(prepared.axis_kind == "wavelength" for prepared, _ in pairs)
-    limits = _overlap([_good_range(*pair) for pair in pairs]) if waves else None
-    title = f"cosine {similarity:.3f}{same}"
-    if limits is not None:
-        ax = new_axes(height=3.2)
-        _draw_pairs(ax, pairs, limits, names)
-        ax.set_title(title + _warn_of_frames(pairs))
-        return ax.figure
-    figure = new_figure(height=4.2)
-    for ax, (prepared, row), name in zip(figure.subplots(2, 1), pairs, names, strict=True):
-        draw_panel(ax, prepared, row, name)
-    figure.suptitle(f"{title}; no wavelengths in common", x=0.02, ha="left", fontsize=10.5, fontweight="bold")
-    return figure
-
-
-def _any_row(prepared, row):
-    return row_of(prepared, row) if isinstance(row, str) else _star_row(prepared, row)

@@ -127,24 +127,3 @@ def test_without_common_wavelengths_the_error_names_both_ranges(apogee):
     numbers.axis_kind = "coefficient"
     with pytest.raises(GridMismatchError, match="gaia_xp: its axis is of the kind 'coefficient'"):
         plots.plot_overlay(apogee, numbers, "star 1")
-
-
-def test_what_was_found_lies_over_the_query(apogee, nirspec, tmp_path):
-    figure = draw(plots.plot_retrieved(nirspec, "nirspec star 2", apogee, 2, 0.98765), tmp_path)
-    (ax,) = figure.axes
-    assert title(ax) == "cosine 0.988, the same star"
-    texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["query, nirspec: star 2", "found, apogee: star 2, the same star"]
-    other = plots.plot_retrieved(nirspec, 2, apogee, "apogee star 4", 0.5).axes[0]
-    assert title(other) == "cosine 0.500"
-    with pytest.raises(MatchError, match="spectrum_id 'x' is not among"):
-        plots.plot_retrieved(nirspec, "x", apogee, 0, 0.5)
-
-
-def test_what_was_found_at_other_wavelengths_stands_below(apogee, tmp_path):
-    blue = make_prepared(np.linspace(3700, 9100, 900), "lamost")
-    figure = draw(plots.plot_retrieved(blue, 0, apogee, 1, 0.7), tmp_path)
-    assert [title(ax) for ax in figure.axes] == ["query, lamost: star 0", "found, apogee: star 1"]
-    numbers = make_prepared(np.linspace(1, 110, 110), "gaia_xp")
-    numbers.axis_kind = "coefficient"
-    assert len(plots.plot_retrieved(numbers, 0, apogee, 1, 0.7).axes) == 2
