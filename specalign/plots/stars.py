@@ -144,9 +144,7 @@ def plot_overlay(prepared_a, prepared_b, object_id, limits=None, common=False, l
     elif limits is not None:
         limits = tuple(sorted(u.Quantity(limits).to_value(u.AA, u.spectral())))
     ax = new_axes(ax, height=3.6)
-    _draw_pairs(
-        ax, pairs, limits, [f"{p.instrument.name} ({_frame(p, row) or 'frame not stated'})" for p, row in pairs]
-    )
+    _draw_pairs(ax, pairs, limits)
     ax.set_title(", ".join([str(object_id), *_label_texts(str(object_id), labels)]) + _warn_of_frames(pairs))
     return ax.figure
 
@@ -163,7 +161,7 @@ def _good_range(prepared, row):
 
 def _shared(pairs, ranges):
     """The range that both have."""
-    low, high = max(first for first, _ in ranges), min(last for _, last in ranges)
+    low, high = np.max([first for first, _ in ranges]), np.min([last for _, last in ranges])
     if not low < high:
         both = " and ".join(
             f"{prepared.instrument.name} from {low:.0f} to {high:.0f} Angstrom"
@@ -173,13 +171,13 @@ def _shared(pairs, ranges):
     return low, high
 
 
-def _draw_pairs(ax, pairs, limits, names):
+def _draw_pairs(ax, pairs, limits):
     shown = []
-    for number, ((prepared, row), name) in enumerate(zip(pairs, names, strict=True)):
+    for number, (prepared, row) in enumerate(pairs):
         color = instrument_colour(prepared.instrument.name, number)
         if number and color == instrument_colour(pairs[0][0].instrument.name, 0):
             color = PALETTE[1] if color != PALETTE[1] else PALETTE[0]
-        draw_row(ax, prepared, row, color=color, label=False, linewidth=1.1 - 0.3 * number, name=name)
+        draw_row(ax, prepared, row, color=color, label=False, linewidth=1.1 - 0.3 * number, name=_facts(prepared, row))
         x = wavelength(prepared.spectral_axis)[0]
         inside = np.ones(len(x), dtype=bool) if limits is None else (x >= limits[0]) & (x <= limits[1])
         shown.append(prepared.flux[row][inside & ~prepared.mask[row]])
@@ -188,6 +186,8 @@ def _draw_pairs(ax, pairs, limits, names):
         where = "" if limits is None else f" from {limits[0]:.0f} to {limits[1]:.0f} Angstrom"
         raise GridMismatchError(f"no spectrum has a good pixel{where}")
     limit_flux(ax, shown)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.14 * (high - low), high)  # room for the legend
     if limits is not None:
         ax.set_xlim(*limits)
     ax.set(xlabel=axis_label(pairs[0][0]), ylabel=flux_label(pairs[0][0]))

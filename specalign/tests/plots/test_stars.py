@@ -1,5 +1,7 @@
 """Spectra of chosen stars: gaps stay open, stars are found by name, and frames and wavelengths are told."""
 
+import dataclasses
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -107,6 +109,13 @@ def test_overlay_says_that_frames_differ(apogee, nirspec):
     assert ax.get_legend().get_texts()[1].get_text() == "nirspec (barycentric)"
 
 
+def test_overlay_names_the_normalisation_where_there_is_a_choice(apogee, nirspec):
+    other = nirspec[:]
+    other.instrument = dataclasses.replace(nirspec.instrument, options={"normalization": "median"})
+    ax = plots.plot_overlay(apogee, other, "star 0").axes[0]
+    assert ax.get_legend().get_texts()[1].get_text() == "nirspec (rest, normalised: median)"
+
+
 def test_two_instruments_of_one_name_have_two_colours(apogee):
     lines = plots.plot_overlay(apogee, apogee, "star 0").axes[0].lines
     assert lines[0].get_color() != lines[1].get_color()
@@ -121,8 +130,9 @@ def test_without_common_wavelengths_the_error_names_both_ranges(apogee):
         plots.plot_overlay(apogee, blue, "star 1", limits=[10, 20] * u.nm)
     masked = blue[:]
     masked.mask[:] = True
-    with pytest.raises(GridMismatchError, match="share no wavelengths"):
-        plots.plot_overlay(masked, blue, "star 1", common=True)
+    for pair in ((masked, blue), (blue, masked)):
+        with pytest.raises(GridMismatchError, match="share no wavelengths"):
+            plots.plot_overlay(*pair, "star 1", common=True)
     numbers = make_prepared(np.linspace(1, 110, 110), "gaia_xp")
     numbers.axis_kind = "coefficient"
     with pytest.raises(GridMismatchError, match="gaia_xp: its axis is of the kind 'coefficient'"):
