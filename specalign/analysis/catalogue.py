@@ -171,11 +171,11 @@ def _sort_out(table):
     differs = np.zeros((len(kept), len(names)), dtype=bool)
     np.logical_or.at(differs, star, ~same)
     shown = np.bincount(star, minlength=len(kept))[star] > 1
-    words = [", ".join(np.array(names, dtype=str)[row]) for row in differs]
-    kinds = ["spectrum" if not names else "conflicting" if word else "equal" for word in words]
-    columns = [ids[order], order, start, np.array(kinds, dtype=str)[star], np.array(words, dtype=str)[star]]
-    names = ("object_id", "row", "kept", "kind", "differing")
-    return QTable([column[shown] for column in columns], names=names), kept
+    words = {i: ", ".join(np.array(names, dtype=str)[differs[i]]) for i in np.unique(star[shown])}
+    words = np.array([words[i] for i in star[shown]], dtype=str)
+    kinds = np.where(words == "", "equal", "conflicting") if names else np.full(len(words), "spectrum")
+    columns = (ids[order][shown], order[shown], start[shown], kinds, words)
+    return QTable(columns, names=("object_id", "row", "kept", "kind", "differing")), kept
 
 
 def _object_ids(table):
