@@ -143,6 +143,12 @@ def test_agreement_is_robust_and_names_the_worst_star():
     assert study["largest"][study["label"] == "fe_h"][0] == 0
 
 
+def test_agreement_leaves_out_what_one_of_them_lacks():
+    a, b = catalogue(["x", "y", "z"], [4000, np.nan, 5000]), catalogue(["x", "y", "z"], [np.nan, 4500, 5020])
+    teff = compare_catalogues(a, b).agreement[0]
+    assert (teff["n"], teff["n_missing"], teff["median"], teff["object_id"]) == (1, 2, 20, "z")
+
+
 def test_two_systems_are_named():
     a, b = catalogue(["x"], [4000]), catalogue(["x"], [4050])
     a.meta["label_system"], b.meta["label_system"] = "aspcap-dr17", "lamost-lasp"
