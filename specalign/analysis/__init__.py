@@ -1,12 +1,22 @@
 """What embeddings are for: look-alikes, labels, metrics and the baselines that they must beat.
 
-Everything here works on an `~specalign.EmbeddingTable`, whoever made it.  The names are imported when first used.
+Everything here works on an `~specalign.EmbeddingTable`, whoever made it, or on a table of labels or prepared spectra
+that is looked at before.  The names are imported when first used.
 """
 
 import importlib
 
-_MODULES = ("baselines", "labels", "metrics", "search")
-_PUBLIC = {"FluxLabelModel": "baselines", "LabelModel": "labels"}
+_MODULES = ("baselines", "catalogue", "coverage", "labels", "metrics", "search")
+_PUBLIC = {
+    "FluxLabelModel": "baselines",
+    "LabelModel": "labels",
+    "compare_catalogues": "catalogue",
+    "describe_labels": "catalogue",
+    "describe_spectra": "coverage",
+    "find_duplicates": "catalogue",
+    "select_spanning": "catalogue",
+    "unique_stars": "catalogue",
+}
 
 __all__ = [*sorted(_PUBLIC), *_MODULES]
 

@@ -8,14 +8,20 @@ import importlib
 
 _PUBLIC = {
     "Section": "report",
+    "plot_abundance": "catalogue",
     "plot_before_after": "spectra",
+    "plot_corner": "catalogue",
+    "plot_density": "catalogue",
     "plot_embedding": "space",
+    "plot_histogram": "catalogue",
     "plot_history": "training",
     "plot_kiel": "labels",
     "plot_labels": "labels",
     "plot_neighbours": "spectra",
+    "plot_overlay": "stars",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
+    "plot_selected": "stars",
     "write_report": "report",
 }
 

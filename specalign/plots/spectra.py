@@ -1,8 +1,12 @@
-"""Spectra before and after preparation, and beside those that look like them."""
+"""Spectra before and after preparation, and beside those that look like them.
+
+Masked pixels are gaps: no line is drawn over them, nor over a break of the grid.
+"""
 
 import astropy.units as u
 import numpy as np
 
+from specalign.analysis.coverage import grid_breaks
 from specalign.exceptions import MatchError
 from specalign.plots.style import (
     ACCENT,
@@ -38,9 +42,9 @@ def plot_prepared(prepared, ax=None, rows=(0, 1, 2)):
     ax = new_axes(ax, height=1.6 + 0.9 * len(rows))
     step = _offset(prepared, rows)
     for number, row in enumerate(rows):
-        _draw_row(ax, prepared, row, offset=number * step)
-    ax.set(title=_title(prepared), ylabel=_flux_label(prepared, step if len(rows) > 1 else 0))
-    ax.set_xlabel(_axis_label(prepared))
+        draw_row(ax, prepared, row, offset=number * step)
+    ax.set(title=_title(prepared), ylabel=flux_label(prepared, step if len(rows) > 1 else 0))
+    ax.set_xlabel(axis_label(prepared))
     return ax.figure
 
 
@@ -52,14 +56,17 @@ def _offset(prepared, rows):
     return float(max(1.3 * (high - low), 1e-3))
 
 
-def _draw_row(ax, prepared, row, offset=0.0, color=None, label=True):
+def draw_row(ax, prepared, row, offset=0.0, color=None, label=True, linewidth=0.7, name=None):
+    """One spectrum with a band of one standard deviation; its name beside it, or in the legend."""
     x, _ = wavelength(prepared.spectral_axis)
     good = ~prepared.mask[row]
     flux = np.where(good, prepared.flux[row], np.nan) + offset
-    sigma = 1 / np.sqrt(np.where(good, prepared.ivar[row], np.inf))
+    sigma = 1 / np.sqrt(np.where(good & (prepared.ivar[row] > 0), prepared.ivar[row], np.inf))
     color = color or instrument_colour(prepared.instrument.name)
-    ax.fill_between(x, flux - sigma, flux + sigma, color=color, alpha=0.18, linewidth=0)
-    ax.plot(x, flux, color=color, linewidth=0.7)
+    breaks = grid_breaks(prepared.spectral_axis)
+    x, line, sigma = (np.insert(values, breaks, np.nan) for values in (x, flux, sigma))
+    ax.fill_between(x, line - sigma, line + sigma, color=color, alpha=0.18, linewidth=0)
+    ax.plot(x, line, color=color, linewidth=linewidth, label=name)
     if label and good.any():
         text = f"{prepared.object_id[row]}  S/N {prepared.snr[row]:.0f}"
         place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
@@ -70,12 +77,14 @@ def _title(prepared):
     return f"{prepared.instrument.name}: prepared, {100 * prepared.good_fraction.mean():.0f} % of pixels good"
 
 
-def _axis_label(prepared):
+def axis_label(prepared):
+    """Name and unit of the spectral axis."""
     label = wavelength(prepared.spectral_axis)[1]
     return label.replace("Wavelength", "Vacuum wavelength") if prepared.axis_kind == "wavelength" else label
 
 
-def _flux_label(prepared, step=0):
+def flux_label(prepared, step=0):
+    """Name and unit of the flux, and by how much spectra are set off."""
     text = unit_label("Normalised flux", u.dimensionless_unscaled)
     return f"{text}\n(steps of {step:.2g})" if step else text
 
@@ -99,10 +108,10 @@ def plot_before_after(spectrum, prepared, row=0):
     figure = new_figure(height=5.2)
     top, bottom = figure.subplots(2, 1)
     _draw_read(top, spectrum)
-    _draw_row(bottom, prepared, row)
+    draw_row(bottom, prepared, row)
     _draw_masked(bottom, wavelength(prepared.spectral_axis)[0], prepared.mask[row])
     frame = _catalog(prepared, row, "frame")
-    bottom.set(title=f"prepared{frame}", xlabel=_axis_label(prepared), ylabel=_flux_label(prepared))
+    bottom.set(title=f"prepared{frame}", xlabel=axis_label(prepared), ylabel=flux_label(prepared))
     return figure
 
 
@@ -112,7 +121,7 @@ def _draw_read(ax, spectrum):
     flux = np.asarray(spectrum.flux.value, dtype=float)
     ax.plot(x, np.where(mask, np.nan, flux), color=ACCENT, linewidth=0.7)
     _draw_masked(ax, x, mask)
-    _limit(ax, flux[~mask])
+    limit_flux(ax, flux[~mask])
     facts = [str(spectrum.meta[key]) for key in ("object_id", "product", "frame", "medium") if spectrum.meta.get(key)]
     ax.set(title="as read: " + (", ".join(facts) or "no facts stated"), xlabel=label)
     ax.set_ylabel(unit_label("Flux", spectrum.flux.unit))
@@ -125,10 +134,11 @@ def _draw_masked(ax, x, mask):
         ax.annotate(f"{100 * mask.mean():.0f} % masked", (0.005, 0.05), **place)
 
 
-def _limit(ax, values):
+def limit_flux(ax, values):
+    """Limits of the flux that single bad pixels do not stretch."""
     values = values[np.isfinite(values)]
     if values.size:
-        low, high = np.percentile(values, [0.2, 99.8])
+        low, high = np.percentile(values, [0.05, 99.95])
         margin = 0.1 * (high - low) + 1e-12 * max(abs(high), 1e-30)
         ax.set_ylim(low - margin, high + margin)
 
@@ -179,6 +189,7 @@ def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
 
 
 def _row_of(prepared, spectrum_id):
+    """The row of a spectrum."""
     rows = np.flatnonzero(prepared.spectrum_id == spectrum_id)
     if not rows.size:
         raise MatchError(
@@ -188,7 +199,8 @@ def _row_of(prepared, spectrum_id):
 
 
 def _draw_panel(ax, prepared, row, title):
-    _draw_row(ax, prepared, row, label=False)
-    _limit(ax, prepared.flux[row][~prepared.mask[row]])
+    """One spectrum in a panel of its own."""
+    draw_row(ax, prepared, row, label=False)
+    limit_flux(ax, prepared.flux[row][~prepared.mask[row]])
     ax.set_title(title, fontsize=9)
-    ax.set(xlabel=_axis_label(prepared), ylabel="Norm. flux\n[dimensionless]")
+    ax.set(xlabel=axis_label(prepared), ylabel="Norm. flux\n[dimensionless]")

@@ -56,9 +56,9 @@ def styled(function):
     return wrapper
 
 
-def new_figure(width=7.2, height=3.6):
+def new_figure(width=7.2, height=3.6, layout="constrained"):
     """A figure that belongs to no window and no pyplot state."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def new_axes(ax=None, **size):
