@@ -5,7 +5,7 @@ import numpy as np
 from astropy.table import QTable
 
 from specalign import ops
-from specalign.analysis.columns import column_values, difference_unit, label_names
+from specalign.data.columns import column_values, difference_unit, label_names, match_rows
 from specalign.exceptions import LabelError, MatchError
 
 __all__ = ["compare", "labels", "rank_summary", "retrieval"]
@@ -165,31 +165,6 @@ def labels(predicted, true, bound=None):
 
 
 _LABEL_COLUMNS = ("label", "unit", "n", "n_missing", "rmse", "bias", "mad", "r2", "bound", "ratio")
-
-
-def match_rows(object_id, catalog_id):
-    """Row of a catalogue with unique object_id for each object: (N,) int64, -1 where it is not there.
-
-    Raises
-    ------
-    MatchError
-        An object occurs twice in the catalogue, or nothing is in common.
-    """
-    object_id, catalog_id = np.asarray(object_id, dtype=str), np.asarray(catalog_id, dtype=str)
-    names, first, counts = np.unique(catalog_id, return_index=True, return_counts=True)
-    if (counts > 1).any():
-        raise MatchError(
-            f"object_id {str(names[counts > 1][0])!r} occurs {counts.max()} times in the label table; "
-            f"give one row an object"
-        )
-    place = np.searchsorted(names, object_id)
-    found = np.zeros(len(object_id), dtype=bool) if not len(names) else names[place % len(names)] == object_id
-    if not found.any():
-        raise MatchError(
-            f"none of the {len(object_id)} spectra has its object among the {len(catalog_id)} labelled ones; "
-            f"the first are {list(map(str, object_id[:5]))} and {list(map(str, catalog_id[:5]))}"
-        )
-    return np.where(found, first[place % len(names)], -1)
 
 
 def _check_systems(predicted, true):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from specalign.analysis import metrics
-from specalign.analysis.columns import column_values
+from specalign.data.columns import column_values
 from specalign.plots.style import ACCENT, INK, MUTED, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_kiel", "plot_labels"]
