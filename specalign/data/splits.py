@@ -179,6 +179,12 @@ class StarSplit:
         """Stars a part, as a dict."""
         return {name: int((self.part == name).sum()) for name in PARTS}
 
+    @property
+    def digest(self):
+        """SHA-256 of the stars and their parts."""
+        rows = "\n".join(f"{part} {name}" for part, name in zip(self.part, self.object_id, strict=True))
+        return hashlib.sha256(rows.encode()).hexdigest()
+
     def of(self, object_id):
         """Part of each row (N,) str.
 

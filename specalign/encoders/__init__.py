@@ -7,9 +7,10 @@
 import torch
 
 from specalign.encoders.base import Encoder, check_encoder
+from specalign.encoders.layers import Summary, summary
 from specalign.plugins import load_plugin
 
-__all__ = ["Encoder", "check_encoder", "get_encoder"]
+__all__ = ["Encoder", "Summary", "check_encoder", "get_encoder", "summary"]
 
 _CHECKED = set()  # classes whose contract was checked in this process
 

@@ -12,10 +12,12 @@ _PUBLIC = {
     "plot_embedding": "space",
     "plot_history": "training",
     "plot_kiel": "labels",
+    "plot_label_bins": "labels",
     "plot_labels": "labels",
     "plot_neighbours": "spectra",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
+    "plot_training": "training",
     "write_report": "report",
 }
 

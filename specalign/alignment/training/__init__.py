@@ -2,5 +2,15 @@
 
 from specalign.alignment.training.contrast import AlignmentModule, Settings
 from specalign.alignment.training.loop import Recorder, SpectraModule, TrainingData, train
+from specalign.alignment.training.supervised import LabelModule, LabelSettings
 
-__all__ = ["AlignmentModule", "Recorder", "Settings", "SpectraModule", "TrainingData", "train"]
+__all__ = [
+    "AlignmentModule",
+    "LabelModule",
+    "LabelSettings",
+    "Recorder",
+    "Settings",
+    "SpectraModule",
+    "TrainingData",
+    "train",
+]

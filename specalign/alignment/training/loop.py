@@ -223,7 +223,7 @@ class Recorder(Callback):
         """Why the training ended."""
         settings = module.settings
         if self.since < settings.patience:
-            return f"all {settings.max_epochs} epochs were used"
+            return "the limit of epochs was reached"
         return f"the validation loss did not fall by {module.min_delta:g} in {settings.patience} epochs"
 
     def restore(self, module):
