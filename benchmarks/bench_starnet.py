@@ -91,7 +91,12 @@ def figures(predicted, labels):
 def plain(table):
     """Rows as dicts of text and numbers."""
     keys = [key for key in ("bin", "label", "n", "rmse", "bias", "r2") if key in table.colnames]
-    return [{key: getattr(row[key], "item", lambda value=row[key]: value)() for key in keys} for row in table]
+    return [{key: _plain(row[key]) for key in keys} for row in table]
+
+
+def _plain(value):
+    value = getattr(value, "item", lambda: value)()
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def main():
@@ -116,7 +121,8 @@ def main():
             results.setdefault(method, {})[seed] = found
             text = ", ".join(f"{r['label']} {r['rmse']:.3g} ({r['bias']:+.2g}, {r['r2']:.3f})" for r in found["all"])
             print(f"  {method}: {text}; {found['seconds']:.0f} s", flush=True)
-    options.store.write_text(json.dumps(results, indent=1) + "\n")
+    lines = (f"{json.dumps(method)}: {json.dumps(found)}" for method, found in results.items())
+    options.store.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

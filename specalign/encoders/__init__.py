@@ -1,7 +1,7 @@
 """Arrays to vectors; one plugin a file.
 
 ``mlp``      residual perceptron on noise-weighted pixels, the default
-``starnet``  the convolutional network of StarNet in its published shape
+``starnet``  the convolutional network of StarNet, by default in its published shape
 """
 
 import torch

@@ -8,6 +8,7 @@ import torch
 
 from specalign import Aligner, get_encoder
 from specalign.alignment import LabelRegressor, checkpoint
+from specalign.data.splits import StarSplit
 from specalign.encoders import Encoder
 from specalign.exceptions import CheckpointError, GridMismatchError, PluginError
 from specalign.tests.alignment.survey import PIXELS, label_table, observe, stars
@@ -120,6 +121,13 @@ EDITS = {
 def test_a_description_that_does_not_fit_is_refused(folder, edit):
     change(folder, edit)
     with pytest.raises(CheckpointError, match="model"):
+        LabelRegressor.load(folder)
+
+
+def test_the_split_of_another_regressor_is_refused(regressor, folder):
+    (path,) = folder.glob("split-*.ecsv")
+    StarSplit.draw(stars(90), seed=regressor.split.seed + 1).save(path)
+    with pytest.raises(CheckpointError, match="the split does not have the digest"):
         LabelRegressor.load(folder)
 
 

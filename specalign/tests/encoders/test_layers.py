@@ -52,13 +52,14 @@ def test_the_encoder_stays_as_it_is():
 
 
 class Shared(Encoder):
-    """A layer that is used twice, a parameter of its own, and a frozen one."""
+    """Two layers that share their weights, a parameter of its own, and frozen ones."""
 
     def __init__(self, n_pixels, embed_dim=4):
         super().__init__(n_pixels, embed_dim)
         self.offset = nn.Parameter(torch.zeros(n_pixels))
         self.first = nn.Linear(n_pixels, embed_dim, bias=False)
-        self.again = self.first
+        self.again = nn.Linear(n_pixels, embed_dim, bias=False)
+        self.again.weight = self.first.weight
         self.frozen = nn.Linear(embed_dim, embed_dim).requires_grad_(False)
 
     def encode(self, flux, ivar, mask, snr):
@@ -69,7 +70,7 @@ def test_shared_own_and_frozen_parameters():
     found = summary(Shared(10))
     assert found.parameters == 10 + 40
     assert found.fixed == 4 * 4 + 4
-    assert [layer.parameters for layer in found.layers] == [10, 40, 0]
+    assert [layer.parameters for layer in found.layers] == [10, 40, 0, 0]
 
 
 def test_the_printed_table_lines_up():
