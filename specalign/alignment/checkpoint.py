@@ -98,7 +98,7 @@ def load_checkpoint(folder, kind=ALIGNER):
     description = _read_description(folder / kind.description, kind)
     entry = description["weights"]
     path = folder / _weights_name(entry, folder, kind)
-    content = _read(path, entry["bytes"])
+    content = _read(path, entry["bytes"], kind)
     if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise CheckpointError(f"{path}: the weights do not have the digest that {kind.description} states; {_COPY}")
     _check_header(path, content)
@@ -111,11 +111,11 @@ def load_checkpoint(folder, kind=ALIGNER):
 _COPY = "copy the folder again from where it was saved, or train anew"
 
 
-def _read(path, largest):
+def _read(path, largest, kind):
     """Content of a regular file; at most one byte more than the stated size is ever read."""
     try:
         if path.is_symlink() or not path.is_file():
-            raise CheckpointError(f"{path}: expected a file that was saved, found none; {_COPY}")
+            raise CheckpointError(f"{path}: expected a file of a saved {kind.name}, found none; {_COPY}")
         with open(path, "rb") as file:
             return file.read(largest + 1)
     except OSError as error:
@@ -123,7 +123,7 @@ def _read(path, largest):
 
 
 def _read_description(path, kind):
-    content = _read(path, LARGEST_DESCRIPTION)
+    content = _read(path, LARGEST_DESCRIPTION, kind)
     if len(content) > LARGEST_DESCRIPTION:
         raise CheckpointError(f"{path}: expected at most {LARGEST_DESCRIPTION} bytes of JSON, found more; not ours")
     try:
