@@ -1,6 +1,7 @@
-"""Several encoders into one shared space."""
+"""Several encoders into one shared space, or one of them to labels."""
 
 from specalign.alignment.aligner import Aligner
-from specalign.alignment.history import History
+from specalign.alignment.history import History, LabelHistory
+from specalign.alignment.regressor import LabelRegressor
 
-__all__ = ["Aligner", "History"]
+__all__ = ["Aligner", "History", "LabelHistory", "LabelRegressor"]

@@ -1,8 +1,6 @@
 """Encoders of several instruments, trained into one shared space."""
 
 import copy
-import dataclasses
-import json
 import math
 import re
 from pathlib import Path
@@ -14,10 +12,19 @@ from torch.nn import functional
 from specalign.alignment import weights
 from specalign.alignment.checkpoint import load_checkpoint, save_checkpoint, weights_digest
 from specalign.alignment.history import History
+from specalign.alignment.inputs import (
+    EMBED_ROWS,
+    SCALER_ROWS,
+    describe_record,
+    encoder_inputs,
+    encoder_source,
+    linear_head,
+    plain_record,
+)
 from specalign.alignment.objectives import InfoNCE
 from specalign.alignment.targets import LabelScaler, label_values
 from specalign.data.embeddings import EmbeddingTable
-from specalign.data.loading import check_good_pixels, join_stars, read_rows
+from specalign.data.loading import check_good_pixels, join_stars
 from specalign.data.splits import split
 from specalign.encoders import Encoder, get_encoder
 from specalign.exceptions import GridMismatchError, LabelError, MatchError, SpecalignError
@@ -25,8 +32,6 @@ from specalign.exceptions import GridMismatchError, LabelError, MatchError, Spec
 __all__ = ["Aligner"]
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-SCALER_ROWS = 2048  # enough for the statistics of every pixel, and few enough to copy
-EMBED_ROWS = 1024  # rows that are embedded at a time
 LABEL_WEIGHT = 1.0
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
@@ -171,8 +176,8 @@ class Aligner:
         prepared = {name: prepared[name] for name in self.instruments}
         encoders = {name: self._build(name, prepared[name], seed + i) for i, name in enumerate(self.instruments)}
         for name, encoder in encoders.items():
-            encoder.fit_scaler(**_inputs(prepared[name], index.rows(name, training)[0][:SCALER_ROWS]))
-        sources = {name: _source(encoders[name], rows) for name, rows in prepared.items()}
+            encoder.fit_scaler(**encoder_inputs(prepared[name], index.rows(name, training)[0][:SCALER_ROWS]))
+        sources = {name: encoder_source(encoders[name], rows) for name, rows in prepared.items()}
         data = TrainingData(prepared, sources, index, training, held, targets)
         return self._train(encoders, data, settings, scaler, accelerator, progress)
 
@@ -187,7 +192,7 @@ class Aligner:
     def _train(self, encoders, data, settings, scaler, accelerator, progress):
         from specalign.alignment.training import AlignmentModule, train
 
-        head = _head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
+        head = linear_head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
         history = _history(data)
         module = AlignmentModule(encoders, InfoNCE(), head, data, settings, history)
         train(module, accelerator=accelerator, devices=1, progress=progress)
@@ -245,7 +250,7 @@ class Aligner:
 
     @torch.no_grad()
     def _vectors(self, name, prepared, rows):
-        vectors = self.encoders[name](**_inputs(prepared, rows))
+        vectors = self.encoders[name](**encoder_inputs(prepared, rows))
         return functional.normalize(vectors, dim=1).numpy()
 
     def _provenance(self):
@@ -259,12 +264,14 @@ class Aligner:
         """The name under which this aligner knows the spectra's instrument."""
         self._check_trained()
         record = prepared.instrument
-        if found := [name for name, known in self._records.items() if _plain(known) == _plain(record)]:
+        if found := [name for name, known in self._records.items() if plain_record(known) == plain_record(record)]:
             return found[0]
-        similar = [f"{name}: {_describe(known)}" for name, known in self._records.items() if known.name == record.name]
+        similar = [
+            f"{name}: {describe_record(known)}" for name, known in self._records.items() if known.name == record.name
+        ]
         if similar:
             raise GridMismatchError(
-                f"this aligner was trained on {'; '.join(similar)}, the spectra come from {_describe(record)}; "
+                f"this aligner was trained on {'; '.join(similar)}, the spectra come from {describe_record(record)}; "
                 f"prepare them like those of the training"
             )
         raise GridMismatchError(
@@ -315,7 +322,7 @@ class Aligner:
             name: {
                 "encoder": weights.plugin_name(self.encoders[name]),
                 "config": self.encoders[name].config(),
-                "record": _plain(self._records[name]),
+                "record": plain_record(self._records[name]),
             }
             for name in self.instruments
         }
@@ -377,18 +384,6 @@ def _check_options(supervision, validation, labels, devices):
         raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")
 
 
-def _plain(record):
-    """As it would come back from a file, where a tuple is a list."""
-    return json.loads(json.dumps(dataclasses.asdict(record), default=str))
-
-
-def _describe(record):
-    return (
-        f"{record.name} with grid {record.grid_digest[:12]}, mask rules {record.mask_version} and options "
-        f"{record.options}"
-    )
-
-
 def _join(prepared, names, pairs):
     ids = {name: prepared[name].object_id for name in names}
     return join_stars(ids, pairs, spectrum_id={name: prepared[name].spectrum_id for name in names})
@@ -426,31 +421,6 @@ def _own_id(index, name, object_id):
     ids = np.full(len(index), "", dtype=object)
     ids[index.star[name]] = object_id
     return ids.astype(str)
-
-
-def _inputs(prepared, rows):
-    """Some rows as keywords of an encoder, with the correlated part of their noise."""
-    inputs = read_rows(prepared, rows)
-    if prepared.covariance_factor is not None:
-        inputs["noise_basis"] = torch.from_numpy(np.array(prepared.covariance_factor[1], np.float32))
-    return inputs
-
-
-def _source(encoder, prepared):
-    """What training reads: the prepared spectra, or the encoder's summaries of all rows, computed once."""
-    if not encoder.summarizes:
-        return prepared
-    blocks = np.array_split(np.arange(len(prepared)), max(1, len(prepared) // EMBED_ROWS))
-    parts = [encoder.summarize(**_inputs(prepared, rows)) for rows in blocks]
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-
-
-def _head(embed_dim, n_labels, seed):
-    head = torch.nn.Linear(embed_dim, n_labels)
-    generator = torch.Generator().manual_seed(seed)
-    torch.nn.init.normal_(head.weight, std=embed_dim**-0.5, generator=generator)
-    torch.nn.init.zeros_(head.bias)
-    return head
 
 
 def _history(data):

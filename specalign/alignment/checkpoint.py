@@ -1,12 +1,13 @@
 """Weights in safetensors, everything else in JSON, digests of both; nothing in a file is ever executed.
 
-A folder holds ``aligner.json`` and one weights file that it names together with its size and SHA-256.  The JSON is
-written last, by renaming, so that a reader sees the old aligner or the new one, whole.
+A folder holds ``aligner.json`` (or the description of another `Kind`) and one weights file that it names together with
+its size and SHA-256.  The JSON is written last, by renaming, so that a reader sees the old one or the new one, whole.
 """
 
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -15,13 +16,36 @@ from safetensors import SafetensorError
 from specalign.exceptions import CheckpointError
 from specalign.io.files import atomic_write
 
-__all__ = ["load_checkpoint", "save_checkpoint", "weights_digest"]
+__all__ = ["ALIGNER", "REGRESSOR", "Kind", "load_checkpoint", "save_checkpoint", "weights_digest"]
 
-FORMAT, VERSION = "specalign aligner", 1
-DESCRIPTION = "aligner.json"
-WEIGHTS_NAME = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
+VERSION = 1
 LARGEST_DESCRIPTION = 16 * 2**20  # bytes
 LARGEST_HEADER = 2**20  # bytes; a header takes about 100 a tensor
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is saved: its name, that of its description, and how the names of its weights begin.
+
+    Two kinds can lie in one folder.
+    """
+
+    name: str
+    description: str
+    prefix: str
+
+    @property
+    def format(self):
+        """What the description says of itself."""
+        return f"specalign {self.name}"
+
+    def is_weights(self, name):
+        """Whether a file is called as weights of this kind are."""
+        return re.fullmatch(rf"{self.prefix}-[0-9a-f]{{16}}\.safetensors", name) is not None
+
+
+ALIGNER = Kind("aligner", "aligner.json", "weights")
+REGRESSOR = Kind("label regressor", "regressor.json", "regressor")
 
 
 def weights_digest(tensors):
@@ -33,19 +57,19 @@ def _serialized(tensors):
     return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())})
 
 
-def save_checkpoint(folder, description, tensors):
-    """Write an aligner's description (JSON-like) and tensors; an older one in the folder is replaced at once."""
+def save_checkpoint(folder, description, tensors, kind=ALIGNER):
+    """Write a description (JSON-like) and tensors; an older one of its kind in the folder is replaced at once."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     content = _serialized(tensors)
     digest = hashlib.sha256(content).hexdigest()
-    weights = folder / f"weights-{digest[:16]}.safetensors"
+    weights = folder / f"{kind.prefix}-{digest[:16]}.safetensors"
     entry = {"file": weights.name, "sha256": digest, "bytes": len(content)}
-    whole = {"format": FORMAT, "version": VERSION, "weights": entry, **description}
+    whole = {"format": kind.format, "version": VERSION, "weights": entry, **description}
     _write(weights, content)
-    _write(folder / DESCRIPTION, _canonical(whole | {"sha256": _digest(whole)}))
+    _write(folder / kind.description, _canonical(whole | {"sha256": _digest(whole)}))
     for other in folder.iterdir():
-        if WEIGHTS_NAME.fullmatch(other.name) and other != weights:
+        if kind.is_weights(other.name) and other != weights:
             other.unlink()
 
 
@@ -62,7 +86,7 @@ def _digest(value):
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-def load_checkpoint(folder):
+def load_checkpoint(folder, kind=ALIGNER):
     """The description and the tensors of a folder that `save_checkpoint` wrote.
 
     Raises
@@ -71,12 +95,12 @@ def load_checkpoint(folder):
         Files are missing, were changed, or are not ours; the message names the file.
     """
     folder = Path(folder)
-    description = _read_description(folder / DESCRIPTION)
+    description = _read_description(folder / kind.description, kind)
     entry = description["weights"]
-    path = folder / _weights_name(entry, folder)
-    content = _read(path, entry["bytes"])
+    path = folder / _weights_name(entry, folder, kind)
+    content = _read(path, entry["bytes"], kind)
     if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise CheckpointError(f"{path}: the weights do not have the digest that {DESCRIPTION} states; {_COPY}")
+        raise CheckpointError(f"{path}: the weights do not have the digest that {kind.description} states; {_COPY}")
     _check_header(path, content)
     try:
         return description, safetensors.torch.load(content)
@@ -87,27 +111,29 @@ def load_checkpoint(folder):
 _COPY = "copy the folder again from where it was saved, or train anew"
 
 
-def _read(path, largest):
+def _read(path, largest, kind):
     """Content of a regular file; at most one byte more than the stated size is ever read."""
     try:
         if path.is_symlink() or not path.is_file():
-            raise CheckpointError(f"{path}: expected a file of a saved aligner, found none; {_COPY}")
+            raise CheckpointError(f"{path}: expected a file of a saved {kind.name}, found none; {_COPY}")
         with open(path, "rb") as file:
             return file.read(largest + 1)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _read_description(path):
-    content = _read(path, LARGEST_DESCRIPTION)
+def _read_description(path, kind):
+    content = _read(path, LARGEST_DESCRIPTION, kind)
     if len(content) > LARGEST_DESCRIPTION:
         raise CheckpointError(f"{path}: expected at most {LARGEST_DESCRIPTION} bytes of JSON, found more; not ours")
     try:
         value = json.loads(content.decode())
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected JSON ({type(error).__name__}: {error}); {_COPY}") from error
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected a description with format {FORMAT!r}; this is not a saved aligner")
+    if not isinstance(value, dict) or value.get("format") != kind.format:
+        raise CheckpointError(
+            f"{path}: expected a description with format {kind.format!r}; this is not a saved {kind.name}"
+        )
     if value.get("version") != VERSION:
         raise CheckpointError(
             f"{path}: expected version {VERSION} of the format, got {value.get('version')!r}; update specalign"
@@ -125,14 +151,16 @@ def _digest_or_none(value):
         return None
 
 
-def _weights_name(entry, folder):
+def _weights_name(entry, folder, kind):
     expected = {"file": str, "sha256": str, "bytes": int}
     if not isinstance(entry, dict) or {k: type(v) for k, v in entry.items()} != expected:
-        raise CheckpointError(f"{folder / DESCRIPTION}: expected weights with file, sha256 and bytes, got {entry!r}")
-    if not WEIGHTS_NAME.fullmatch(entry["file"]):
         raise CheckpointError(
-            f"{folder / DESCRIPTION}: expected a weights file in this folder called weights-*.safetensors, got "
-            f"{entry['file']!r}"
+            f"{folder / kind.description}: expected weights with file, sha256 and bytes, got {entry!r}"
+        )
+    if not kind.is_weights(entry["file"]):
+        raise CheckpointError(
+            f"{folder / kind.description}: expected a weights file in this folder called {kind.prefix}-*.safetensors, "
+            f"got {entry['file']!r}"
         )
     return entry["file"]
 

@@ -1,20 +1,20 @@
 """What happened in a training: a row an epoch, and how the rows were joined."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from astropy.table import Table
 
-__all__ = ["History"]
+__all__ = ["History", "LabelHistory"]
 
-COLUMNS = {
-    "epoch": int,
-    "train_loss": float,
-    "val_loss": float,
-    "recall@1": float,
-    "logit_scale": float,
-    "learning_rate": float,
-    "seconds": float,
-}
+
+def _no_epochs(names):
+    return Table(names=names, dtype=[int] + [float] * (len(names) - 1))
+
+
+def _plain_columns(epochs):
+    """Columns as lists, where NaN is None."""
+    return {n: [None if value != value else value for value in epochs[n].tolist()] for n in epochs.colnames}
 
 
 @dataclass
@@ -34,14 +34,16 @@ class History:
         For each instrument, the number of stars that no other instrument has, and the first five identifiers.
     """
 
-    epochs: Table = field(default_factory=lambda: Table(names=list(COLUMNS), dtype=list(COLUMNS.values())))
+    COLUMNS: ClassVar = ("epoch", "train_loss", "val_loss", "recall@1", "logit_scale", "learning_rate", "seconds")
+
+    epochs: Table = field(default_factory=lambda: _no_epochs(History.COLUMNS))
     best_epoch: int = 0
     counts: dict = field(default_factory=dict)
     unmatched: dict = field(default_factory=dict)
 
     def add(self, **row):
         """Append one epoch."""
-        self.epochs.add_row({name: row.get(name, float("nan")) for name in COLUMNS})
+        self.epochs.add_row({name: row.get(name, float("nan")) for name in self.COLUMNS})
 
     def __repr__(self):
         best = self.epochs[self.epochs["epoch"] == self.best_epoch]
@@ -63,11 +65,8 @@ class History:
 
     def as_dict(self):
         """JSON-like form; NaN becomes None."""
-        columns = {
-            name: [None if value != value else value for value in self.epochs[name].tolist()] for name in COLUMNS
-        }
         return {
-            "epochs": columns,
+            "epochs": _plain_columns(self.epochs),
             "best_epoch": self.best_epoch,
             "counts": self.counts,
             "unmatched": self.unmatched,
@@ -77,7 +76,62 @@ class History:
     def from_dict(cls, values):
         """The inverse of `as_dict`."""
         history = cls(best_epoch=values["best_epoch"], counts=values["counts"], unmatched=values["unmatched"])
-        columns = [values["epochs"][name] for name in COLUMNS]
-        for row in zip(*columns, strict=True):
-            history.add(**{n: float("nan") if v is None else v for n, v in zip(COLUMNS, row, strict=True)})
+        history._fill(values["epochs"])
+        return history
+
+    def _fill(self, columns):
+        for row in zip(*[columns[name] for name in self.COLUMNS], strict=True):
+            self.add(**{n: float("nan") if v is None else v for n, v in zip(self.COLUMNS, row, strict=True)})
+
+
+@dataclass
+class LabelHistory:
+    """What happened while a `specalign.alignment.LabelRegressor` was trained.
+
+    Attributes
+    ----------
+    epochs : `~astropy.table.Table`
+        epoch (from 0), train_loss, val_loss (mean squared error of the scaled labels), learning_rate, seconds.  NaN
+        where there was no validation.
+    best_epoch : int
+        The epoch whose weights were kept.
+    stopped : str
+        Why the training ended.
+    counts : dict
+        Stars a part of the split, and labelled stars that train and that validate.
+    """
+
+    COLUMNS: ClassVar = ("epoch", "train_loss", "val_loss", "learning_rate", "seconds")
+
+    epochs: Table = field(default_factory=lambda: _no_epochs(LabelHistory.COLUMNS))
+    best_epoch: int = 0
+    stopped: str = ""
+    counts: dict = field(default_factory=dict)
+
+    add, _fill = History.add, History._fill
+
+    def __repr__(self):
+        text = f"<LabelHistory: {len(self.epochs)} epochs"
+        if len(best := self.epochs[self.epochs["epoch"] == self.best_epoch]):
+            row = best[0]
+            text += f"; best epoch {row['epoch']}: training loss {row['train_loss']:.3g}, validation loss "
+            text += f"{row['val_loss']:.3g}; {self.stopped}"
+        return text + ">"
+
+    def plot(self, **options):
+        """Draw the losses and the learning rate; options go to `specalign.plots.plot_training`."""
+        from specalign.plots import plot_training
+
+        return plot_training(self, **options)
+
+    def as_dict(self):
+        """JSON-like form; NaN becomes None."""
+        known = {"best_epoch": self.best_epoch, "stopped": self.stopped, "counts": self.counts}
+        return known | {"epochs": _plain_columns(self.epochs)}
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `as_dict`."""
+        history = cls(best_epoch=values["best_epoch"], stopped=values["stopped"], counts=values["counts"])
+        history._fill(values["epochs"])
         return history

@@ -69,13 +69,14 @@ class InfoNCE(nn.Module):
         return torch.stack(losses).mean() if losses else next(iter(vectors.values())).sum() * 0
 
 
-def label_loss(predicted, target):
-    """Mean squared error of standardised labels, over those that are known.
+def label_loss(predicted, target, weight=None):
+    """Mean squared error of scaled labels, over those that are known.
 
     Parameters
     ----------
     predicted, target : (n, L) `~torch.Tensor`
         NaN in ``target`` = unknown.
+    weight : (n, L) `~torch.Tensor`, optional
 
     Returns
     -------
@@ -84,4 +85,5 @@ def label_loss(predicted, target):
     """
     known = torch.isfinite(target)
     difference = torch.where(known, predicted - torch.where(known, target, 0), 0)
-    return (difference**2).sum() / known.sum().clamp(min=1)
+    square = difference**2 if weight is None else weight * difference**2
+    return square.sum() / known.sum().clamp(min=1)

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from specalign.data.columns import SENTINEL
 from specalign.exceptions import LabelError
 
 __all__ = ["LabelScaler", "label_values"]
 
-SENTINEL = -9000.0  # surveys write -9999 (and -9999.99) where nothing was measured
 SUFFIXES = ("_err", "_error", "_flag", "_flags", "_id")
 NOT_LABELS = ("snr", "ra", "dec", "weight")
 

@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass
 
+import astropy.units as u
 import torch
 
-from specalign.alignment.history import History
+from specalign.alignment.calibration import LabelErrors
+from specalign.alignment.history import History, LabelHistory
 from specalign.alignment.objectives import InfoNCE
 from specalign.alignment.targets import LabelScaler
+from specalign.data.scaling import METHODS, ColumnScaler
+from specalign.data.scheme import LabelScheme
+from specalign.data.splits import StarSplit
 from specalign.encoders import Encoder, check_encoder
-from specalign.exceptions import CheckpointError, PluginError
+from specalign.exceptions import CheckpointError, PluginError, SpecalignError
 from specalign.instruments.prepared import InstrumentRecord
 from specalign.plugins import find_plugins, load_plugin
 
-__all__ = ["Parts", "plugin_name", "restore", "tensors"]
+__all__ = ["Parts", "RegressorParts", "plugin_name", "restore", "restore_regressor", "restore_split", "tensors"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,25 @@ class Parts:
     history: History
 
 
+@dataclass(frozen=True)
+class RegressorParts:
+    """What a saved label regressor consists of."""
+
+    name: str
+    options: dict
+    encoder: Encoder
+    head: torch.nn.Module | None
+    scaler: ColumnScaler
+    scheme: LabelScheme
+    errors: LabelErrors
+    record: InstrumentRecord
+    history: LabelHistory
+
+
 def tensors(encoders, head, objective):
-    """All parameters and buffers by name."""
-    modules = {f"encoders.{name}": encoder for name, encoder in encoders.items()} | {"objective": objective}
-    if head is not None:
-        modules["head"] = head
+    """All parameters and buffers by name; head and objective may be None."""
+    modules = {f"encoders.{name}": encoder for name, encoder in encoders.items()}
+    modules |= {name: part for name, part in {"objective": objective, "head": head}.items() if part is not None}
     return {f"{prefix}.{key}": value for prefix, part in modules.items() for key, value in part.state_dict().items()}
 
 
@@ -63,8 +82,28 @@ def restore(description, stored, folder):
     CheckpointError
         The description lacks something, or the tensors do not fit it.
     """
+    return _checked(_restore, description, stored, folder)
+
+
+def restore_regressor(description, stored, folder):
+    """The parts of a label regressor, likewise."""
+    return _checked(_restore_regressor, description, stored, folder)
+
+
+def restore_split(path, digest):
+    """The split that lies beside a regressor."""
     try:
-        return _restore(description, stored)
+        found = StarSplit.load(path)
+    except (SpecalignError, OSError) as error:
+        raise CheckpointError(f"{path}: the split of this regressor cannot be read ({error})") from error
+    if found.digest != digest:
+        raise CheckpointError(f"{path}: the split does not have the digest that the description states")
+    return found
+
+
+def _checked(build, description, stored, folder):
+    try:
+        return build(description, stored)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
         if isinstance(error, PluginError):
             raise
@@ -85,8 +124,7 @@ def _restore(description, stored):
         head = _filled(lambda: torch.nn.Linear(description["embed_dim"], len(labels.names)), stored, "head.", taken)
     maximum = description["objective"]["max_scale"]
     objective = _filled(lambda: InfoNCE(max_scale=maximum), stored, "objective.", taken)
-    if left := sorted(set(stored) - taken):
-        raise CheckpointError(f"the weights hold {len(left)} tensors that belong to no part, such as {left[0]!r}")
+    _check_left(stored, taken)
     return Parts(
         description["embed_dim"],
         encoders,
@@ -97,6 +135,28 @@ def _restore(description, stored):
         labels,
         History.from_dict(description["history"]),
     )
+
+
+def _restore_regressor(description, stored):
+    taken, scheme, scaling = set(), dict(description["scheme"]), description["scaling"]
+    scheme = LabelScheme(**scheme | {"names": tuple(scheme["names"]), "units": tuple(map(u.Unit, scheme["units"]))})
+    scaler = ColumnScaler(scaling["method"], tuple(scaling["centre"]), tuple(scaling["scale"]))
+    errors = LabelErrors(**description["errors"])
+    lengths = {len(x) for x in (scheme.names, scheme.units, scaler.centre, scaler.scale, errors.floor, errors.slope)}
+    if len(lengths) != 1 or scaler.method not in METHODS:
+        raise CheckpointError("the description does not have one scale, unit and error for each label")
+    encoder = _encoder(description, stored, "encoders.spectra.", taken)
+    head, n_labels = None, len(scheme.names)
+    if encoder.embed_dim != n_labels:
+        head = _filled(lambda: torch.nn.Linear(encoder.embed_dim, n_labels), stored, "head.", taken).eval()
+    _check_left(stored, taken)
+    record, history = InstrumentRecord(**description["record"]), LabelHistory.from_dict(description["history"])
+    return RegressorParts(*_choice(description), encoder, head, scaler, scheme, errors, record, history)
+
+
+def _check_left(stored, taken):
+    if left := sorted(set(stored) - taken):
+        raise CheckpointError(f"the weights hold {len(left)} tensors that belong to no part, such as {left[0]!r}")
 
 
 def _choice(entry):

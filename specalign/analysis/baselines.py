@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from specalign import ops
-from specalign.analysis.labels import LabelScheme
 from specalign.analysis.metrics import match_slots, rank_summary
 from specalign.analysis.network import NetworkEnsemble
+from specalign.data.scheme import LabelScheme
 from specalign.exceptions import SpecalignError, SpectrumError
 from specalign.instruments.resampling import pixel_edges, resample_rows
 

@@ -7,8 +7,8 @@ import numpy as np
 from astropy.stats import mad_std
 from astropy.table import QTable, Table
 
-from specalign.analysis.columns import column_values, label_names, with_unit
 from specalign.analysis.summaries import CatalogueComparison, CatalogueSummary
+from specalign.data.columns import column_values, label_names, with_unit
 from specalign.exceptions import LabelError, MatchError
 
 __all__ = [

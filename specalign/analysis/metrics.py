@@ -1,15 +1,25 @@
 """How well stars are found again, and how well labels are recovered."""
 
+import itertools
+
 import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
 from specalign import ops
-from specalign.analysis.columns import column_values, difference_unit, label_names
+from specalign.data.columns import column_values, difference_unit, label_names, match_rows, with_unit
 from specalign.data.label_systems import check_same_system
 from specalign.exceptions import LabelError, MatchError
 
-__all__ = ["compare", "labels", "rank_summary", "retrieval"]
+__all__ = ["BINS", "compare", "labels", "labels_in_bins", "rank_summary", "retrieval"]
+
+#: Edges and names of the bins that `labels_in_bins` takes by itself.  [Fe/H] < -1 is metal-poor (Beers & Christlieb
+#: 2005, ARA&A 43, 531); the other edges are where networks that were trained on giants began to fail.
+BINS = {
+    "teff": ([4500, 5500] * u.K, ("cool", "medium", "hot")),
+    "logg": ([3.5] * u.dex(u.cm / u.s**2), ("giants", "dwarfs")),
+    "fe_h": ([-1.0, -0.5] * u.dex, ("metal-poor", "medium", "metal-rich")),
+}
 
 
 def retrieval(query_table, gallery_table, ks=(1, 5, 10)):
@@ -159,38 +169,106 @@ def labels(predicted, true, bound=None):
     """
     check_same_system(predicted, true)
     rows = match_rows(predicted["object_id"], true["object_id"])
-    names = [name for name in label_names(true) if name in predicted.colnames]
-    if not names:
-        raise LabelError(f"no common label: predicted {label_names(predicted)}, true {label_names(true)}")
+    names = _common_labels(predicted, true)
     return QTable(rows=[_label_row(name, predicted, true, rows, bound) for name in names], names=_LABEL_COLUMNS)
+
+
+def labels_in_bins(predicted, true, by="teff", edges=None):
+    """How far predicted labels are from true ones, in bins of a true label: where a model fails.
+
+    Parameters
+    ----------
+    predicted, true : `~astropy.table.QTable`
+        As for `labels`.
+    by : str
+        The label of ``true`` that bins the stars.
+    edges : `~astropy.units.Quantity` (B + 1,), optional
+        Increasing; a bin holds its lower edge and not its upper one.  By default the bins of `BINS`, which leave no
+        star out: Teff below 4500 K, up to 5500 K and above ("hot"); log g below 3.5 and above; [Fe/H] below -1
+        ("metal-poor"), up to -0.5 and above.
+
+    Returns
+    -------
+    figures : `~astropy.table.QTable`
+        A row a bin and label: bin (its name), low, high (with the unit of ``by``), label, unit (of rmse, bias and mad),
+        n, rmse, bias, mad, r2; an empty bin has n = 0 and NaN.  R2 is relative to the scatter inside the bin, which
+        is smaller than that of all stars.  ``meta`` has ``by``, and the numbers of predictions outside of all bins
+        (``n_outside``) and without a true value of ``by`` (``n_unknown``).
+
+    Raises
+    ------
+    LabelError
+        As `labels`; the edges are not increasing, have another unit, or are not given for a label without bins.
+    MatchError
+        As `labels`.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign import metrics
+    >>> true = QTable({"object_id": ["a", "b", "c"], "teff": [4600, 5000, 6000] * u.K})
+    >>> predicted = QTable({"object_id": ["a", "b", "c"], "teff": [4610, 5010, 5800] * u.K})
+    >>> print(metrics.labels_in_bins(predicted, true)["bin", "label", "n", "rmse", "bias"])
+     bin   label  n   rmse  bias
+    ------ ----- --- ----- ------
+      cool  teff   0   nan    nan
+    medium  teff   2  10.0   10.0
+       hot  teff   1 200.0 -200.0
+    """
+    check_same_system(predicted, true)
+    rows, names = match_rows(predicted["object_id"], true["object_id"]), _common_labels(predicted, true)
+    values, unit, _ = column_values(true, by)
+    limits, titles = _bin_edges(by, edges, unit)
+    values = np.where(rows >= 0, values[rows], np.nan)
+    place = np.searchsorted(limits, values, side="right") - 1
+    place = np.where(np.isfinite(values) & (place < len(titles)), place, -1)
+    out = [
+        (title, low, high, *_bin_row(name, predicted, true, rows, place == number))
+        for number, (title, low, high) in enumerate(zip(titles, limits[:-1], limits[1:], strict=True))
+        for name in names
+    ]
+    table = QTable(rows=out, names=_BIN_COLUMNS)
+    table["low"], table["high"] = with_unit(table["low"], unit), with_unit(table["high"], unit)
+    unknown = int((~np.isfinite(values)).sum())
+    table.meta = {"by": by, "n_outside": int((place < 0).sum()) - unknown, "n_unknown": unknown}
+    return table
+
+
+_BIN_COLUMNS = ("bin", "low", "high", "label", "unit", "n", "rmse", "bias", "mad", "r2")
+
+
+def _bin_row(name, predicted, true, rows, inside):
+    row = dict(zip(_LABEL_COLUMNS, _label_row(name, predicted[inside], true, rows[inside], None), strict=True))
+    return tuple(row[column] for column in _BIN_COLUMNS[3:])
+
+
+def _bin_edges(by, edges, unit):
+    """Limits (B + 1,) in a unit, and the name of each bin."""
+    if edges is None and by not in BINS:
+        raise LabelError(f"{by}: there are no bins of its own (only of {', '.join(BINS)}); give edges with a unit")
+    quantity, titles = BINS[by] if edges is None else (edges, None)
+    if getattr(quantity, "unit", None) is None:
+        raise LabelError(f"edges: expected a Quantity in {unit}, got {quantity!r}")
+    try:
+        limits = np.atleast_1d(quantity.to_value(unit))
+    except (u.UnitConversionError, u.UnitTypeError) as error:
+        raise LabelError(f"edges: expected {unit}, got {quantity.unit}, which cannot be converted") from error
+    if titles is not None:
+        return np.concatenate([[-np.inf], limits, [np.inf]]), titles
+    if len(limits) < 2 or not (np.diff(limits) > 0).all():
+        raise LabelError(f"edges: expected at least two increasing values, got {quantity}")
+    return limits, tuple(f"{low:g} to {high:g}" for low, high in itertools.pairwise(limits))
 
 
 _LABEL_COLUMNS = ("label", "unit", "n", "n_missing", "rmse", "bias", "mad", "r2", "bound", "ratio")
 
 
-def match_rows(object_id, catalog_id):
-    """Row of a catalogue with unique object_id for each object: (N,) int64, -1 where it is not there.
-
-    Raises
-    ------
-    MatchError
-        An object occurs twice in the catalogue, or nothing is in common.
-    """
-    object_id, catalog_id = np.asarray(object_id, dtype=str), np.asarray(catalog_id, dtype=str)
-    names, first, counts = np.unique(catalog_id, return_index=True, return_counts=True)
-    if (counts > 1).any():
-        raise MatchError(
-            f"object_id {str(names[counts > 1][0])!r} occurs {counts.max()} times in the label table; "
-            f"give one row an object"
-        )
-    place = np.searchsorted(names, object_id)
-    found = np.zeros(len(object_id), dtype=bool) if not len(names) else names[place % len(names)] == object_id
-    if not found.any():
-        raise MatchError(
-            f"none of the {len(object_id)} spectra has its object among the {len(catalog_id)} labelled ones; "
-            f"the first are {list(map(str, object_id[:5]))} and {list(map(str, catalog_id[:5]))}"
-        )
-    return np.where(found, first[place % len(names)], -1)
+def _common_labels(predicted, true):
+    names = [name for name in label_names(true) if name in predicted.colnames]
+    if not names:
+        raise LabelError(f"no common label: predicted {label_names(predicted)}, true {label_names(true)}")
+    return names
 
 
 def _label_row(name, predicted, true, rows, bound):

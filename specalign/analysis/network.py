@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from specalign.analysis.regression import Scaler
+from specalign.data.scaling import ColumnScaler
 
 __all__ = ["NetworkEnsemble"]
 
@@ -56,7 +56,7 @@ class NetworkEnsemble:
         star : (N,) str
             All rows of a star are trained on, or held out, together.
         """
-        self.scaler = Scaler(labels)
+        self.scaler = ColumnScaler.fit(labels)
         if isinstance(inputs, np.ndarray):
             self._centre, self._spread = inputs.mean(axis=0), max(float(inputs.std(axis=0).mean()), 1e-6)
         scaled = torch.tensor(self.scaler.forward(labels), dtype=torch.float32)

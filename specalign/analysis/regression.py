@@ -7,32 +7,9 @@ arrays here; `specalign.analysis.labels` takes care of their units.
 import numpy as np
 
 from specalign import ops
-from specalign.exceptions import LabelError
+from specalign.data.scaling import ColumnScaler
 
-__all__ = ["LinearProbe", "NearestNeighbours", "Scaler"]
-
-
-class Scaler:
-    """Mean and standard deviation a column, of the finite values of the training rows."""
-
-    def __init__(self, values):
-        finite = np.isfinite(values).sum(axis=0)
-        if (finite < 2).any():
-            raise LabelError(
-                f"expected at least two stars with a value of every label, got {int(finite.min())} "
-                f"for label number {int(finite.argmin())}"
-            )
-        self.mean = np.nanmean(values, axis=0)
-        spread = np.nanstd(values, axis=0)
-        self.scale = np.where(spread > 0, spread, 1.0)
-
-    def forward(self, values):
-        """To zero mean and unit variance."""
-        return (values - self.mean) / self.scale
-
-    def inverse(self, values):
-        """Back."""
-        return values * self.scale + self.mean
+__all__ = ["LinearProbe", "NearestNeighbours"]
 
 
 class NearestNeighbours:
@@ -106,7 +83,7 @@ class LinearProbe:
 
     def fit(self, inputs, labels, star):
         """Choose the penalty by held-out stars, then fit on all of them."""
-        self.scaler = Scaler(labels)
+        self.scaler = ColumnScaler.fit(labels)
         scaled = self.scaler.forward(labels)
         # directions that an embedding hardly uses are lost in the rounding of float32
         inputs = np.asarray(inputs, dtype=np.float64)

@@ -1,15 +1,16 @@
 """Arrays to vectors; one plugin a file.
 
 ``mlp``      residual perceptron on noise-weighted pixels, the default
-``starnet``  the convolutional network of StarNet in its published shape
+``starnet``  the convolutional network of StarNet, by default in its published shape
 """
 
 import torch
 
 from specalign.encoders.base import Encoder, check_encoder
+from specalign.encoders.layers import Summary, summary
 from specalign.plugins import load_plugin
 
-__all__ = ["Encoder", "check_encoder", "get_encoder"]
+__all__ = ["Encoder", "Summary", "check_encoder", "get_encoder", "summary"]
 
 _CHECKED = set()  # classes whose contract was checked in this process
 

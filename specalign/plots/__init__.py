@@ -16,12 +16,14 @@ _PUBLIC = {
     "plot_histogram": "catalogue",
     "plot_history": "training",
     "plot_kiel": "labels",
+    "plot_label_bins": "labels",
     "plot_labels": "labels",
     "plot_neighbours": "spectra",
     "plot_overlay": "stars",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
     "plot_selected": "stars",
+    "plot_training": "training",
     "write_report": "report",
 }
 

@@ -7,7 +7,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from specalign.analysis.columns import column_values, label_names
+from specalign.data.columns import column_values, label_names
 from specalign.exceptions import LabelError, MissingExtraError
 from specalign.plots.labels import label_text
 from specalign.plots.style import ACCENT, MUTED, PALETTE, new_axes, new_figure, styled, unit_label

@@ -3,10 +3,10 @@
 import numpy as np
 
 from specalign.analysis import metrics
-from specalign.analysis.columns import column_values
+from specalign.data.columns import column_values
 from specalign.plots.style import ACCENT, INK, MUTED, new_axes, new_figure, styled, unit_label
 
-__all__ = ["plot_kiel", "plot_labels"]
+__all__ = ["plot_kiel", "plot_label_bins", "plot_labels"]
 
 #: Above this many points a cloud is drawn as a density.
 MANY = 3000
@@ -80,6 +80,52 @@ def plot_labels(predicted, true, names=None):
         summary = figures[list(figures["label"]).index(name)]
         _draw_label(top, bottom, name, *_pairs(name, predicted, true, rows), summary)
     return figure
+
+
+@styled
+def plot_label_bins(figures, names=None):
+    """Scatter and bias of predicted labels in bins of a true label.
+
+    Parameters
+    ----------
+    figures : `~astropy.table.QTable`
+        As `specalign.metrics.labels_in_bins` gives it.
+    names : sequence of str, optional
+        Which labels; by default the first three.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    labels = np.asarray(figures["label"], dtype=str)
+    names = list(names or dict.fromkeys(labels.tolist()))[: None if names else 3]
+    figure = new_figure(width=3.2 * len(names) + 0.4, height=3.4)
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        _draw_bins(ax, name, figures[labels == name])
+    title, unit = label_text(figures.meta["by"]), figures["low"].unit
+    figure.supxlabel(unit_label(f"Bins of the true label: {title}", unit), fontsize=9.5)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="outside upper right", ncols=2)
+    return figure
+
+
+def _draw_bins(ax, name, rows):
+    place = np.arange(len(rows))
+    rmse, bias, n = (np.asarray(rows[key], dtype=float) for key in ("rmse", "bias", "n"))
+    ax.bar(place, rmse, width=0.6, color=ACCENT, alpha=0.35, label="RMSE")
+    # of the mean: the scatter that is not bias, over the root of the number
+    error = np.sqrt(np.maximum(rmse**2 - bias**2, 0) / np.maximum(n, 1))
+    ax.errorbar(place, bias, error, fmt="o", color=INK, markersize=4, elinewidth=1, label="bias")
+    ax.axhline(0, color=INK, linewidth=0.8)
+    ax.set_xticks(place, [_bin_text(row) for row in rows], fontsize=8)
+    ax.set(title=label_text(name), ylabel=unit_label("Predicted - true", str(rows["unit"][0])))
+    ax.set_xlim(-0.6, len(rows) - 0.4)
+
+
+def _bin_text(row):
+    low, high = (getattr(row[key], "value", row[key]) for key in ("low", "high"))
+    limits = f"< {high:g}" if low == -np.inf else f"≥ {low:g}" if high == np.inf else f"{low:g} to {high:g}"
+    title = "" if row["bin"] == limits else f"{row['bin']}\n"
+    return f"{title}{limits}\nn = {row['n']}"
 
 
 def _pairs(name, predicted, true, rows):

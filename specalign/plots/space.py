@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from specalign.analysis.columns import column_values
-from specalign.analysis.metrics import match_rows
+from specalign.data.columns import column_values, match_rows
 from specalign.plots.labels import label_text
 from specalign.plots.style import MUTED, PALETTE, instrument_colour, new_axes, styled, unit_label
 

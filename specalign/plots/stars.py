@@ -4,8 +4,8 @@ import astropy.units as u
 import numpy as np
 
 from specalign.analysis.catalogue import select_spanning
-from specalign.analysis.columns import column_values
 from specalign.analysis.coverage import grid_breaks
+from specalign.data.columns import column_values
 from specalign.exceptions import GridMismatchError, MatchError
 from specalign.plots.labels import label_text
 from specalign.plots.spectra import axis_label, draw_row, flux_label, limit_flux

@@ -1,10 +1,11 @@
-"""What happened while an aligner was trained."""
+"""What happened while an aligner or a label regressor was trained."""
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from specalign.plots.style import MUTED, PALETTE, new_figure, styled
+from specalign.plots.style import ACCENT, MUTED, PALETTE, SOFT, new_figure, styled
 
-__all__ = ["plot_history"]
+__all__ = ["plot_history", "plot_training"]
 
 
 @styled
@@ -34,6 +35,58 @@ def plot_history(history):
         ax.axvline(history.best_epoch, color=MUTED, linestyle=":", label="weights kept")
         ax.legend(fontsize=8)
     return figure
+
+
+@styled
+def plot_training(history):
+    """Losses of a supervised training, with the kept epoch, the end and its reason, and the steps of the learning rate.
+
+    Parameters
+    ----------
+    history : `specalign.alignment.history.LabelHistory`
+        Or anything with ``epochs`` (a table with epoch, train_loss, val_loss, learning_rate), ``best_epoch`` and
+        ``stopped``.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    figure = new_figure(height=4.4)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    epochs = history.epochs
+    for name, label, color in (("train_loss", "training", PALETTE[0]), ("val_loss", "validation", PALETTE[1])):
+        _draw_column(top, epochs, name, label, color)
+    top.set(ylabel="Mean squared error [scaled labels]", title=_ending(history))
+    _draw_rate(top, bottom, np.asarray(epochs["epoch"]), np.asarray(epochs["learning_rate"], dtype=float))
+    top.axvline(history.best_epoch, color=SOFT, linestyle=":", label="weights kept")
+    if len(epochs):
+        top.axvline(epochs["epoch"][-1], color=SOFT, linestyle="-", linewidth=0.9, label="end")
+    top.legend(fontsize=8, loc="upper right", ncols=2, frameon=True, facecolor="white", edgecolor="none")
+    bottom.xaxis.get_major_locator().set_params(integer=True)
+    bottom.set(xlabel="Epoch [number]", ylabel="Rate [1 / step]")
+    for ax in (top, bottom):
+        _log_axis(ax)
+    return figure
+
+
+def _ending(history):
+    return f"{len(history.epochs)} epochs" + (f": {history.stopped}" if history.stopped else "")
+
+
+def _log_axis(ax):
+    """A logarithmic axis with plain numbers, also where it spans less than a decade."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _draw_rate(top, bottom, epoch, rate):
+    bottom.step(epoch, rate, where="mid", color=ACCENT)
+    for i, place in enumerate(epoch[1:][np.diff(rate) != 0] - 0.5):
+        for ax in (top, bottom):
+            label = "step of the learning rate" if i == 0 and ax is top else None
+            ax.axvline(place, color=MUTED, linestyle="--", linewidth=0.7, zorder=0, label=label)
 
 
 def _draw_column(ax, epochs, name, label, color):

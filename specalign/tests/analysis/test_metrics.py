@@ -163,3 +163,93 @@ def test_inconvertible_units_are_refused():
 def test_no_common_label_is_refused():
     with pytest.raises(LabelError, match="no common label"):
         metrics.labels(PREDICTED["object_id", "teff"], TRUE["object_id", "logg"])
+
+
+class TestBins:
+    @staticmethod
+    def tables(n=400, seed=0):
+        rng = np.random.default_rng(seed)
+        teff, fe_h = rng.uniform(4000, 6500, n), rng.uniform(-2, 0.4, n)
+        names = [f"star {i}" for i in range(n)]
+        true = QTable({"object_id": names, "teff": teff * u.K, "fe_h": fe_h * u.dex})
+        # a model that shrinks towards the mean, and is worse for hot stars
+        noise = rng.normal(0, np.where(teff > 5500, 200, 50))
+        predicted = QTable(
+            {"object_id": names, "teff": (5000 + 0.9 * (teff - 5000) + noise) * u.K, "fe_h": fe_h * u.dex}
+        )
+        return predicted, true
+
+    def test_each_bin_has_the_figures_of_its_stars(self):
+        predicted, true = self.tables()
+        found = metrics.labels_in_bins(predicted, true, by="teff")
+        for name, rows in {"cool": true["teff"] < 4500 * u.K, "hot": true["teff"] >= 5500 * u.K}.items():
+            expected = metrics.labels(predicted[rows], true)
+            row = found[(found["bin"] == name) & (found["label"] == "teff")][0]
+            assert row["n"] == rows.sum()
+            for key in ("rmse", "bias", "mad", "r2"):
+                assert row[key] == pytest.approx(expected[key][0])
+        assert found["n"].sum() == 2 * len(true)
+
+    def test_the_default_bins_leave_no_star_out(self):
+        predicted, true = self.tables()
+        for by in ("teff", "fe_h"):
+            found = metrics.labels_in_bins(predicted, true, by=by)
+            assert found["n"][found["label"] == "teff"].sum() == len(true)
+            assert found.meta == {"by": by, "n_outside": 0, "n_unknown": 0}
+        assert found["bin"][0] == "metal-poor"
+        assert found["high"][0] == -1 * u.dex
+
+    def test_an_empty_bin_stays(self):
+        predicted, true = self.tables()
+        found = metrics.labels_in_bins(predicted, true, edges=[3, 3.5, 5] * u.kK)
+        assert found["n"].tolist()[:2] == [0, 0]
+        assert np.isnan(found["rmse"][0])
+        assert found["low"].unit == u.K
+        assert found["bin"][0] == "3000 to 3500"
+
+    def test_a_bin_holds_its_lower_edge_only(self):
+        true = QTable({"object_id": list("abcd"), "teff": [4000, 5000, 5000, 6000.0] * u.K})
+        found = metrics.labels_in_bins(true, true, edges=[4000, 5000, 6000] * u.K)
+        assert found["n"].tolist() == [1, 2]
+        assert found.meta["n_outside"] == 1
+
+    @given(st.permutations(range(30)))
+    def test_the_order_of_rows_does_not_matter(self, order):
+        predicted, true = self.tables(30)
+        here, there = (metrics.labels_in_bins(p, true, by="fe_h") for p in (predicted, predicted[order]))
+        assert here["n"].tolist() == there["n"].tolist()
+        np.testing.assert_allclose(here["rmse"], there["rmse"], rtol=1e-9)
+
+    def test_no_prediction_is_lost(self):
+        predicted, true = self.tables(50)
+        true["teff"][:4] = np.nan * u.K
+        found = metrics.labels_in_bins(predicted, true[:40], edges=[4000, 5000, 5500] * u.K)
+        n = found["n"][found["label"] == "fe_h"].sum()
+        assert n + found.meta["n_outside"] + found.meta["n_unknown"] == 50
+        assert found.meta["n_unknown"] == 14
+
+    def test_logarithmic_labels_can_bin(self):
+        unit = u.dex(u.cm / u.s**2)
+        true = QTable({"object_id": list("abc"), "logg": [1.0, 2.0, 4.4] * unit})
+        found = metrics.labels_in_bins(true, true, by="logg")
+        assert found["n"].tolist() == [2, 1]
+        assert found["high"].unit == unit
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"by": "mg_fe"}, "mg_fe"),
+            ({"edges": [4000, 5000]}, "edges: expected a Quantity in K"),
+            ({"edges": [1, 2] * u.dex}, "edges: expected K, got dex"),
+            ({"edges": [5000, 4000] * u.K}, "edges: expected at least two increasing values"),
+            ({"edges": [5000] * u.K}, "edges: expected at least two increasing values"),
+        ],
+    )
+    def test_wrong_bins_are_refused(self, options, message):
+        with pytest.raises(LabelError, match=message):
+            metrics.labels_in_bins(*self.tables(20), **options)
+
+    def test_a_label_without_bins_of_its_own(self):
+        true = QTable({"object_id": list("ab"), "mg_fe": [0.1, 0.2] * u.dex})
+        with pytest.raises(LabelError, match=r"mg_fe: there are no bins of its own \(only of teff, logg, fe_h\)"):
+            metrics.labels_in_bins(true, true, by="mg_fe")

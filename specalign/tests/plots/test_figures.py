@@ -151,6 +151,54 @@ def test_history_without_validation(tmp_path):
     assert len(right.lines) == 2
 
 
+@dataclass
+class Training:
+    epochs: Table
+    best_epoch: int = 4
+    stopped: str = "the validation loss did not fall by 0.001 in 5 epochs"
+
+
+def training(n=9, validated=True):
+    loss = 0.5 ** np.arange(n)
+    rate = 1e-3 * 0.5 ** (np.arange(n) // 4)
+    val = 0.1 + loss if validated else np.full(n, np.nan)
+    return Training(Table({"epoch": np.arange(n), "train_loss": loss, "val_loss": val, "learning_rate": rate}))
+
+
+def test_training_marks_its_end_the_kept_weights_and_the_steps(tmp_path):
+    top, bottom = draw(plots.plot_training(training()), tmp_path).axes
+    assert top.get_title(loc="left") == "9 epochs: the validation loss did not fall by 0.001 in 5 epochs"
+    upright = {line.get_label(): line.get_xdata()[0] for line in top.lines if len(set(line.get_xdata())) == 1}
+    assert upright["weights kept"] == 4
+    assert upright["end"] == 8
+    assert sorted(line.get_xdata()[0] for line in bottom.lines if line.get_linestyle() == "--") == [3.5, 7.5]
+
+
+def test_training_without_validation_or_steps(tmp_path):
+    history = training(3, validated=False)
+    top, _ = draw(plots.plot_training(history), tmp_path).axes
+    assert "validation" not in {line.get_label() for line in top.lines}
+    assert "step of the learning rate" not in {line.get_label() for line in top.lines}
+
+
+def test_bins_say_how_many_stars_they_hold(predicted, labels, tmp_path):
+    figures = metrics.labels_in_bins(predicted, labels, by="fe_h")
+    figure = draw(plots.plot_label_bins(figures), tmp_path)
+    assert len(figure.axes) == 3
+    numbers = figures["n"][figures["label"] == "teff"]
+    ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert ticks[0] == f"metal-poor\n< -1\nn = {numbers[0]}"
+    assert ticks[-1] == f"metal-rich\n≥ -0.5\nn = {numbers[-1]}"
+    heights = [patch.get_height() for patch in figure.axes[0].patches]
+    np.testing.assert_allclose(heights, figures["rmse"][figures["label"] == "teff"])
+
+
+def test_empty_bins_and_one_label_can_be_drawn(predicted, labels, tmp_path):
+    figures = metrics.labels_in_bins(predicted, labels, by="teff", edges=[100, 200, 9000] * u.K)
+    ticks = draw(plots.plot_label_bins(figures, names=["logg"]), tmp_path).axes[0].get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == ["100 to 200\nn = 0", "200 to 9000\nn = 300"]
+
+
 def test_settings_of_the_user_stay_as_they_are(apogee):
     before = dict(mpl.rcParams)
     plots.plot_prepared(apogee)

@@ -1,7 +1,4 @@
-"""The training loop: a Lightning module, its callbacks, and a trainer that leaves nothing behind.
-
-The only file that imports Lightning.
-"""
+"""The training loop: what every Lightning module here has in common, and a trainer that leaves nothing behind."""
 
 import contextlib
 import logging
@@ -15,47 +12,23 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch.nn import functional
 from tqdm.auto import tqdm
 
 from specalign.alignment.augment import add_noise
-from specalign.alignment.objectives import label_loss
 from specalign.data.loading import StarLoader
 from specalign.exceptions import NonFiniteLossError
-from specalign.ops import topk_similarity
 
-__all__ = ["Settings", "TrainingData", "train"]
-
-SCALE_RATE = 10.0  # learning rate of the logit scale, in units of that of the weights
+__all__ = ["Recorder", "SpectraModule", "TrainingData", "check_numbers", "train"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to train; see `Aligner.fit`.
-
-    Raises
-    ------
-    ValueError
-        A number is out of its range.
-    """
-
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    noise: float
-    label_weight: float
-    pretrain_epochs: int
-    patience: int
-    seed: int
-
-    def __post_init__(self):
-        for name in ("max_epochs", "batch_size", "patience"):
-            if not isinstance(getattr(self, name), (int, np.integer)) or getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a positive integer, got {getattr(self, name)!r}")
-        for name in ("learning_rate", "weight_decay", "noise", "label_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {getattr(self, name)!r}")
+def check_numbers(settings, integers, numbers):
+    """Raise `ValueError` unless the integers are positive, and the numbers finite and at least 0."""
+    for name in integers:
+        if not isinstance(getattr(settings, name), (int, np.integer)) or getattr(settings, name) < 1:
+            raise ValueError(f"{name}: expected a positive integer, got {getattr(settings, name)!r}")
+    for name in numbers:
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise ValueError(f"{name}: expected a finite number of at least 0, got {getattr(settings, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -82,12 +55,29 @@ class TrainingData:
         ]
 
 
-class AlignmentModule(pl.LightningModule):
-    """Encoders, objective and label head, trained on batches of stars."""
+class SpectraModule(pl.LightningModule):
+    """Encoders trained on batches of stars; a subclass supplies `outputs`, `loss` and the optimizer.
 
-    def __init__(self, encoders, objective, head, data, settings, history):
+    Parameters
+    ----------
+    encoders : dict of str to Encoder
+    head : `~torch.nn.Module` or None
+    data : TrainingData
+    settings
+        With max_epochs, batch_size, noise, patience and seed.
+    history
+        Gets a row an epoch.
+    """
+
+    title = "training"
+    #: Epochs before this one do not compete for the best weights.
+    first_epoch = 0
+    #: What the validation loss must gain to count as better.
+    min_delta = 0.0
+
+    def __init__(self, encoders, head, data, settings, history):
         super().__init__()
-        self.encoders, self.objective, self.head = torch.nn.ModuleDict(encoders), objective, head
+        self.encoders, self.head = torch.nn.ModuleDict(encoders), head
         self.data, self.settings, self.history = data, settings, history
         self.bases = {
             name: torch.from_numpy(np.asarray(p.covariance_factor[1], np.float32))
@@ -109,17 +99,24 @@ class AlignmentModule(pl.LightningModule):
     def val_dataloader(self):
         return self._loader(self.data.validation)
 
-    @property
-    def weights(self):
-        """Weights (contrast, labels) of the current epoch's loss."""
-        if self.current_epoch < self.settings.pretrain_epochs:
-            return 0.0, 1.0
-        supervised = self.data.targets is not None and self.settings.pretrain_epochs == 0
-        return 1.0, self.settings.label_weight if supervised else 0.0
+    def outputs(self, batch):
+        """What the encoders make of each instrument's rows: dict of str to (n, D) `~torch.Tensor`."""
+        raise NotImplementedError
 
-    def vectors(self, batch):
-        """Unit vectors of each instrument's rows."""
-        return {name: functional.normalize(self._encode(name, rows), dim=1) for name, rows in batch.items()}
+    def loss(self, batch, outputs):
+        """The loss of a batch, a 0-d `~torch.Tensor`."""
+        raise NotImplementedError
+
+    def epoch_row(self):
+        """What the history keeps of an epoch beside its losses."""
+        return {}
+
+    def state(self):
+        """Numbers that a message on a loss that is not finite should give."""
+        return ""
+
+    def finished(self, why):
+        """Called with the reason when the training is over."""
 
     def _encode(self, name, rows):
         encoder = self.encoders[name]
@@ -128,23 +125,12 @@ class AlignmentModule(pl.LightningModule):
         noise = {"noise_scale": rows.get("noise_scale"), "noise_basis": self._basis(name)}
         return encoder(rows["flux"], rows["ivar"], rows["mask"], **noise)
 
-    def loss(self, batch, vectors):
-        """The weighted sum of the contrast and the labels' error."""
-        contrast, supervision = self.weights
-        stars = {name: rows["star"] for name, rows in batch.items()}
-        total = contrast * self.objective(vectors, stars) if contrast else 0.0
-        if not supervision:
-            return total
-        targets = self.data.targets.to(self.device)
-        errors = [label_loss(self.head(vectors[name]), targets[stars[name]]) for name in vectors]
-        return total + supervision * torch.stack(errors).mean()
-
     def training_step(self, batch, batch_number):
         self.batch = batch
-        vectors = self.vectors(self._augmented(batch, batch_number))
-        loss = self.loss(batch, vectors)
+        outputs = self.outputs(self._augmented(batch, batch_number))
+        loss = self.loss(batch, outputs)
         if not bool(torch.isfinite(loss)):
-            self._stop("loss", {name: ~torch.isfinite(v).all(dim=1) for name, v in vectors.items()})
+            self._stop("loss", {name: ~torch.isfinite(v).all(dim=1) for name, v in outputs.items()})
         self.train_losses.append(float(loss.detach()))
         return loss
 
@@ -180,43 +166,14 @@ class AlignmentModule(pl.LightningModule):
             found = f"every vector is finite; the batch begins with {', '.join(self.data.names(self.batch, first))}"
         raise NonFiniteLossError(
             f"the {what} is not finite at step {self.global_step} (epoch {self.current_epoch}), learning rate "
-            f"{self.optimizers().param_groups[0]['lr']:.3g}, logit_scale {self.logit_scale:.3g}; {found}. "
+            f"{self.optimizers().param_groups[0]['lr']:.3g}{self.state()}; {found}. "
             f"No parameter was changed by this step: look at these spectra, or lower the learning rate"
         )
 
-    @property
-    def logit_scale(self):
-        return float(self.objective.logit_scale.detach())
-
-    def on_train_batch_end(self, *arguments):
-        self.objective.clamp()
-
     def validation_step(self, batch, batch_number):
-        vectors = self.vectors(batch)
+        outputs = self.outputs(batch)
         stars = {name: rows["star"] for name, rows in batch.items()}
-        self.validated.append((float(self.loss(batch, vectors)), vectors, stars))
-
-    def configure_optimizers(self):
-        """AdamW with warm-up and a cosine; no decay of biases, norms and the logit scale."""
-        s = self.settings
-        inner = [p for part in (self.encoders, self.head) if part is not None for p in part.parameters()]
-        groups = [
-            {"params": [p for p in inner if p.ndim > 1], "weight_decay": s.weight_decay},
-            {"params": [p for p in inner if p.ndim <= 1], "weight_decay": 0.0},
-            # one number that sets the gradient of all others: it must arrive before them
-            {"params": list(self.objective.parameters()), "weight_decay": 0.0, "lr": SCALE_RATE * s.learning_rate},
-        ]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.learning_rate)
-        steps = max(1, s.max_epochs * len(self._loader(self.data.training)))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step / steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _schedule(progress, warm_up=0.05, last=0.01):
-    """Share of the learning rate at a share of the training."""
-    if progress < warm_up:
-        return (progress + 1e-3) / warm_up
-    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up))))
+        self.validated.append((float(self.loss(batch, outputs)), outputs, stars))
 
 
 class Recorder(Callback):
@@ -224,13 +181,15 @@ class Recorder(Callback):
 
     def __init__(self, progress):
         self.bar, self.progress = None, progress
-        self.best_loss, self.best_state, self.since = math.inf, None, 0
+        self.best_loss, self.best_state = math.inf, None
+        self.reference, self.since = math.inf, 0
 
     def on_train_start(self, trainer, module):
-        self.bar = tqdm(total=trainer.max_epochs, unit="epoch", disable=not self.progress, desc="aligning")
+        self.bar = tqdm(total=trainer.max_epochs, unit="epoch", disable=not self.progress, desc=module.title)
 
     def on_train_epoch_start(self, trainer, module):
         self.started = time.perf_counter()
+        self.rate = module.optimizers().param_groups[0]["lr"]
         module.train_losses.clear()
 
     def on_validation_epoch_start(self, trainer, module):
@@ -239,24 +198,33 @@ class Recorder(Callback):
     def on_train_epoch_end(self, trainer, module):
         validated = bool(module.validated)
         loss = float(np.mean([entry[0] for entry in module.validated])) if validated else math.nan
-        recall = _recall(module.validated) if validated else math.nan
-        row = {"train_loss": float(np.mean(module.train_losses)), "val_loss": loss, "recall@1": recall}
-        row["logit_scale"] = module.logit_scale
-        row["learning_rate"] = module.optimizers().param_groups[0]["lr"]
+        row = {"train_loss": float(np.mean(module.train_losses)), "val_loss": loss, "learning_rate": self.rate}
+        row |= module.epoch_row()
         module.history.add(epoch=trainer.current_epoch, seconds=time.perf_counter() - self.started, **row)
-        self.bar.set_postfix({name: f"{row[name]:.3g}" for name in ("train_loss", "val_loss", "recall@1")})
+        self.bar.set_postfix(
+            {name: f"{row[name]:.3g}" for name in ("train_loss", "val_loss", "recall@1") if name in row}
+        )
         self.bar.update()
         self._keep(trainer, module, loss if validated else -math.inf)
 
     def _keep(self, trainer, module, loss):
-        if trainer.current_epoch < module.settings.pretrain_epochs:  # another loss
+        if trainer.current_epoch < module.first_epoch:  # another loss
             return
         self.since += 1
         if loss < self.best_loss or not math.isfinite(loss):
-            self.best_loss, self.since = loss, 0
+            self.best_loss = loss
             self.best_state = {name: value.detach().clone() for name, value in module.state_dict().items()}
             module.history.best_epoch = trainer.current_epoch
+        if loss < self.reference - module.min_delta or not math.isfinite(loss):
+            self.reference, self.since = loss, 0
         trainer.should_stop = self.since >= module.settings.patience
+
+    def reason(self, module):
+        """Why the training ended."""
+        settings = module.settings
+        if self.since < settings.patience:
+            return "the limit of epochs was reached"
+        return f"the validation loss did not fall by {module.min_delta:g} in {settings.patience} epochs"
 
     def restore(self, module):
         """Put the best weights back."""
@@ -266,22 +234,6 @@ class Recorder(Callback):
     def close(self):
         if self.bar is not None:
             self.bar.close()
-
-
-def _recall(validated):
-    """Mean recall@1 over the ordered pairs of instruments; a hit is any row of the same star."""
-    names = sorted({name for _, vectors, _ in validated for name in vectors})
-    joined = {
-        name: tuple(torch.cat([entry[k][name] for entry in validated if name in entry[1]]) for k in (1, 2))
-        for name in names
-    }
-    hits = []
-    for query, gallery in ((a, b) for a in names for b in names if a != b):
-        known = torch.isin(joined[query][1], joined[gallery][1])
-        if bool(known.any()):
-            nearest = topk_similarity(joined[query][0][known], joined[gallery][0], 1).indices[:, 0]
-            hits.append(float((joined[gallery][1][nearest] == joined[query][1][known]).double().mean()))
-    return float(np.mean(hits)) if hits else math.nan
 
 
 def train(module, *, accelerator, devices, progress):
@@ -307,6 +259,7 @@ def train(module, *, accelerator, devices, progress):
         finally:
             recorder.close()
         recorder.restore(module)
+        module.finished(recorder.reason(module))
     return module.cpu().eval()
 
 

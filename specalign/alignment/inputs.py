@@ -1,0 +1,61 @@
+"""What aligners and regressors share: prepared spectra as an encoder's input, and the record of their origin."""
+
+import dataclasses
+import json
+
+import numpy as np
+import torch
+
+from specalign.data.loading import read_rows
+
+__all__ = [
+    "EMBED_ROWS",
+    "SCALER_ROWS",
+    "describe_record",
+    "encoder_inputs",
+    "encoder_source",
+    "linear_head",
+    "plain_record",
+]
+
+SCALER_ROWS = 2048  # enough for the statistics of every pixel, and few enough to copy
+EMBED_ROWS = 1024  # rows that are embedded at a time
+
+
+def encoder_inputs(prepared, rows):
+    """Some rows as keywords of an encoder, with the correlated part of their noise."""
+    inputs = read_rows(prepared, rows)
+    if prepared.covariance_factor is not None:
+        inputs["noise_basis"] = torch.from_numpy(np.array(prepared.covariance_factor[1], np.float32))
+    return inputs
+
+
+def encoder_source(encoder, prepared):
+    """What training reads: the prepared spectra, or the encoder's summaries of all rows, computed once."""
+    if not encoder.summarizes:
+        return prepared
+    blocks = np.array_split(np.arange(len(prepared)), max(1, len(prepared) // EMBED_ROWS))
+    parts = [encoder.summarize(**encoder_inputs(prepared, rows)) for rows in blocks]
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def linear_head(embed_dim, n_labels, seed):
+    """A linear layer from vectors to labels, whose weights follow from the seed."""
+    head = torch.nn.Linear(embed_dim, n_labels)
+    generator = torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(head.weight, std=embed_dim**-0.5, generator=generator)
+    torch.nn.init.zeros_(head.bias)
+    return head
+
+
+def plain_record(record):
+    """As it would come back from a file, where a tuple is a list."""
+    return json.loads(json.dumps(dataclasses.asdict(record), default=str))
+
+
+def describe_record(record):
+    """Name, grid, mask rules and options, for messages."""
+    return (
+        f"{record.name} with grid {record.grid_digest[:12]}, mask rules {record.mask_version} and options "
+        f"{record.options}"
+    )

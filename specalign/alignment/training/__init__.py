@@ -1,0 +1,16 @@
+"""Training on Lightning: the only place that imports it."""
+
+from specalign.alignment.training.contrast import AlignmentModule, Settings
+from specalign.alignment.training.loop import Recorder, SpectraModule, TrainingData, train
+from specalign.alignment.training.supervised import LabelModule, LabelSettings
+
+__all__ = [
+    "AlignmentModule",
+    "LabelModule",
+    "LabelSettings",
+    "Recorder",
+    "Settings",
+    "SpectraModule",
+    "TrainingData",
+    "train",
+]

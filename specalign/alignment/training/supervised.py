@@ -1,0 +1,78 @@
+"""Labels: one encoder whose vectors, or a linear layer on them, are the scaled labels."""
+
+from dataclasses import dataclass
+
+import torch
+
+from specalign.alignment.objectives import label_loss
+from specalign.alignment.training.loop import SpectraModule, check_numbers
+
+__all__ = ["LabelModule", "LabelSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """How to train; see `LabelRegressor.fit`.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range.
+    """
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    noise: float
+    min_delta: float
+    patience: int
+    step_size: int
+    gamma: float
+    seed: int
+
+    def __post_init__(self):
+        numbers = ("learning_rate", "weight_decay", "noise", "min_delta", "gamma")
+        check_numbers(self, ("max_epochs", "batch_size", "patience", "step_size"), numbers)
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma: expected a factor above 0 and at most 1, got {self.gamma!r}")
+
+
+class LabelModule(SpectraModule):
+    """An encoder, and a head where its vectors are not the labels themselves.
+
+    ``weights`` (S, L) are those of each star's labels in the loss, or None.
+    """
+
+    title = "learning labels"
+
+    def __init__(self, encoders, head, data, settings, history, weights=None):
+        super().__init__(encoders, head, data, settings, history)
+        self.weights = weights
+
+    @property
+    def min_delta(self):
+        return self.settings.min_delta
+
+    def outputs(self, batch):
+        """Scaled labels of each row."""
+        vectors = {name: self._encode(name, rows) for name, rows in batch.items()}
+        return vectors if self.head is None else {name: self.head(rows) for name, rows in vectors.items()}
+
+    def loss(self, batch, outputs):
+        """Mean squared error of what is known."""
+        ((name, predicted),) = outputs.items()
+        star = batch[name]["star"].cpu()
+        target = self.data.targets[star].to(predicted.device)
+        weight = None if self.weights is None else self.weights[star].to(predicted.device)
+        return label_loss(predicted, target, weight)
+
+    def finished(self, why):
+        self.history.stopped = why
+
+    def configure_optimizers(self):
+        """Adam (decoupled decay where asked for) with a learning rate that falls in steps of epochs."""
+        s = self.settings
+        optimizer = torch.optim.AdamW(self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=s.step_size, gamma=s.gamma)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -1,0 +1,116 @@
+"""Label columns as plain float arrays, and back, without losing their units."""
+
+import astropy.units as u
+import numpy as np
+from astropy.units.function import FunctionUnitBase
+
+from specalign.exceptions import LabelError, MatchError
+
+__all__ = ["SENTINEL", "column_values", "difference_unit", "label_names", "match_rows", "with_unit"]
+
+#: Surveys write -9999 (and -9999.99) where nothing was measured.
+SENTINEL = -9000.0
+
+#: Columns that catalogues carry beside labels.
+NOT_LABELS = {"object_id", "spectrum_id", "ra", "dec", "snr", "radial_velocity", "velocity_applied", "parallax",
+              "distance", "flag", "flags", "epoch", "mjd"}  # fmt: skip
+
+
+def label_names(table):
+    """Names of the label columns of a table, in their order.
+
+    A label is a column of floating-point numbers with a unit that is neither an error (``*_err``), a bound nor one of
+    the positions, velocities and the like that catalogues carry beside labels.
+
+    Raises
+    ------
+    LabelError
+        teff, logg or an abundance has no unit.
+    """
+    return [name for name in table.colnames if _is_label(table, name)]
+
+
+def _is_label(table, name):
+    column = table[name]
+    if name in NOT_LABELS or name.endswith(("_err", "_flag")) or getattr(column, "ndim", 2) != 1:
+        return False
+    if column.dtype.kind != "f":
+        return False
+    if getattr(column, "unit", None) is None:
+        if name in ("teff", "logg") or name.endswith(("_fe", "_h", "_m")):
+            raise LabelError(
+                f"{name}: expected a unit, such as K, dex(cm / s2) or dex, got none; set table[{name!r}].unit"
+            )
+        return False
+    return True
+
+
+def column_values(table, name, unit=None):
+    """One label as (values (N,) float64 with NaN where masked, its unit, the unit of a difference of two).
+
+    Parameters
+    ----------
+    table : `~astropy.table.QTable` or `~astropy.table.Table`
+    name : str
+    unit : `~astropy.units.Unit`, optional
+        Convert to it.
+
+    Raises
+    ------
+    LabelError
+        The column is not there, has no unit, or cannot be converted.
+    """
+    if name not in table.colnames:
+        raise LabelError(f"label {name!r} is not in the table, which has {', '.join(table.colnames)}")
+    column = table[name]
+    own = getattr(column, "unit", None)
+    if own is None:
+        raise LabelError(f"{name}: expected a unit, got none; set table[{name!r}].unit")
+    values = np.array(getattr(column, "value", column), dtype=float)
+    values[np.asarray(getattr(column, "mask", np.zeros(len(values), dtype=bool)))] = np.nan
+    if unit is not None and own != unit:
+        values = _converted(name, values, own, unit)
+        own = unit
+    return values, own, difference_unit(own)
+
+
+def _converted(name, values, own, unit):
+    try:
+        return with_unit(values, own).to_value(unit)
+    except (u.UnitConversionError, u.UnitTypeError) as error:
+        raise LabelError(f"{name}: expected {unit}, got {own}, which cannot be converted") from error
+
+
+def with_unit(values, unit):
+    """Values as a Quantity, or as the logarithmic quantity that a unit such as dex(cm / s2) needs."""
+    return u.Quantity(values, unit, subok=True)
+
+
+def difference_unit(unit):
+    """Unit of the difference of two values: dex for a logarithmic unit, else the unit itself."""
+    return unit.function_unit if isinstance(unit, FunctionUnitBase) else unit
+
+
+def match_rows(object_id, catalog_id):
+    """Row of a catalogue with unique object_id for each object: (N,) int64, -1 where it is not there.
+
+    Raises
+    ------
+    MatchError
+        An object occurs twice in the catalogue, or nothing is in common.
+    """
+    object_id, catalog_id = np.asarray(object_id, dtype=str), np.asarray(catalog_id, dtype=str)
+    names, first, counts = np.unique(catalog_id, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        raise MatchError(
+            f"object_id {str(names[counts > 1][0])!r} occurs {counts.max()} times in the label table; "
+            f"give one row an object"
+        )
+    place = np.searchsorted(names, object_id)
+    found = np.zeros(len(object_id), dtype=bool) if not len(names) else names[place % len(names)] == object_id
+    if not found.any():
+        raise MatchError(
+            f"none of the {len(object_id)} spectra has its object among the {len(catalog_id)} labelled ones; "
+            f"the first are {list(map(str, object_id[:5]))} and {list(map(str, catalog_id[:5]))}"
+        )
+    return np.where(found, first[place % len(names)], -1)

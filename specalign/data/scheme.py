@@ -1,0 +1,79 @@
+"""Which labels a model predicts: their names, units and system, from one table of labels to another."""
+
+import dataclasses
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+
+from specalign.data.columns import SENTINEL, column_values, difference_unit, label_names, match_rows, with_unit
+from specalign.exceptions import LabelError
+
+__all__ = ["LabelScheme"]
+
+#: What a prediction says when neither the caller nor the label table names a system.
+UNSTATED = "unstated"
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelScheme:
+    """Names, units and system of the labels that a model predicts.
+
+    Parameters
+    ----------
+    names : tuple of str
+    units : tuple of `~astropy.units.Unit`
+    system : str
+    n_train, n_unlabelled : int
+        Rows that were learned from, and rows that had no label.
+    """
+
+    names: tuple
+    units: tuple
+    system: str
+    n_train: int
+    n_unlabelled: int
+
+    @classmethod
+    def from_table(cls, labels, object_id, system=None, names=None):
+        """The scheme, the rows that have a label (n,), and their values (n, L) float64 with NaN."""
+        names = tuple(names or label_names(labels))
+        if not names:
+            raise LabelError(
+                f"no column of the label table has a unit and numbers; it has {', '.join(labels.colnames)}"
+            )
+        columns = [column_values(labels, name) for name in names]
+        place = match_rows(object_id, labels["object_id"])
+        values = np.where((place >= 0)[:, None], np.stack([c[0] for c in columns], axis=1)[place], np.nan)
+        values[~np.isfinite(values) | (values < SENTINEL)] = np.nan
+        rows = np.flatnonzero(np.isfinite(values).any(axis=1))
+        _check_filled(names, values[rows], len(object_id))
+        units = tuple(column[1] for column in columns)
+        scheme = cls(names, units, _system(labels, system), len(rows), len(object_id) - len(rows))
+        return scheme, rows, values[rows]
+
+    def to_table(self, object_id, spectrum_id, values, errors, meta):
+        """A row a spectrum: its identifiers, labels and their errors."""
+        table = QTable({"object_id": object_id, "spectrum_id": spectrum_id})
+        for j, (name, unit) in enumerate(zip(self.names, self.units, strict=True)):
+            table[name] = with_unit(values[:, j], unit)
+            table[f"{name}_err"] = u.Quantity(errors[:, j], difference_unit(unit))
+        own = {"label_system": self.system, "n_train": self.n_train, "n_unlabelled": self.n_unlabelled}
+        table.meta.update(meta | own)
+        return table
+
+
+def _system(labels, system):
+    stated = labels.meta.get("label_system")
+    if stated is not None and system is not None and stated != system:
+        raise LabelError(f"the label table is of the system {stated!r}, but system={system!r} was asked for")
+    return system or stated or UNSTATED
+
+
+def _check_filled(names, values, n):
+    for name, column in zip(names, values.T, strict=True):
+        if np.isfinite(column).sum() < 2:
+            raise LabelError(
+                f"{name}: expected at least two rows with a value, got {int(np.isfinite(column).sum())} of {n}; "
+                f"leave it out with names=[...]"
+            )
