@@ -240,6 +240,16 @@ def test_nothing_is_sharpened():
         apogee.match_resolution(make_spectrum(apogee), 30000)
 
 
+def test_pixels_that_no_row_has_may_be_asked_for_anything():
+    seeds = get_instrument("nirspec", grid="seeds")
+    mask = np.zeros((2, 8192), bool)
+    mask[:, :500] = True
+    sigma = seeds.lsf_sigma * np.where(np.arange(8192) < 500, 0.5, 2)
+    assert len(prepare(seeds, np.ones((2, 8192)), mask=mask).match_resolution(sigma)) == 2
+    with pytest.raises(SpectrumError, match="cannot be sharpened"):
+        prepare(seeds, np.ones((2, 8192)), mask=np.zeros((2, 8192), bool)).match_resolution(sigma)
+
+
 def test_matched_spectra_say_so_and_are_not_mixed_with_others(tmp_path):
     apogee, nirspec = get_instrument("apogee"), get_instrument("nirspec")
     spectra = rows(apogee)
