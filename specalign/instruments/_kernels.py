@@ -37,8 +37,11 @@ def find_overlaps(in_lower, in_upper, out_lower, out_upper, first, offset, weigh
 
 
 @njit(cache=True, nogil=True)
-def apply_overlaps(first, offset, weight, width, flux, variance, good, quality, out_flux, out_ivar, out_quality):
-    """Mean of the good input pixels under each output pixel, weighted by overlap; its inverse variance; its bits."""
+def apply_overlaps(first, offset, weight, width, least, flux, variance, good, quality, out_flux, out_ivar, out_quality):
+    """Mean of the good input pixels under each output pixel, weighted by overlap; its inverse variance; its bits.
+
+    ``least`` is the share of the width that good input must cover.
+    """
     for j in range(width.size):
         total, value, noise = 0.0, 0.0, 0.0
         used, every = NOTHING, NOTHING
@@ -51,12 +54,21 @@ def apply_overlaps(first, offset, weight, width, flux, variance, good, quality, 
             every |= quality[i]
             if w > 0:
                 used |= quality[i]
-        if total > MIN_COVERAGE * width[j]:
+        if total > least * width[j]:
             out_flux[j] = value / total
             out_ivar[j] = total * total / noise
             out_quality[j] = used if total > (1 - MIN_COVERAGE) * width[j] else used | PARTIAL
         else:
             out_flux[j], out_ivar[j], out_quality[j] = 0.0, 0.0, every | UNCOVERED
+
+
+@njit(cache=True, nogil=True)
+def clean_row(flux, ivar, good, clean, variance, use):
+    """Flux, variance and weight of a row, with zeros where a pixel is bad, whatever it holds."""
+    for i in range(flux.size):
+        use[i] = 1.0 if good[i] else 0.0
+        clean[i] = flux[i] if good[i] else 0.0
+        variance[i] = 1.0 / ivar[i] if good[i] else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -71,12 +83,20 @@ def resample(flux, ivar, good, quality, in_lower, in_upper, out_lower, out_upper
     for r in range(n_rows):
         if r == 0 or factor[r] != factor[r - 1]:
             find_overlaps(in_lower / factor[r], in_upper / factor[r], out_lower, out_upper, first, offset, weight)
-        for i in range(n_in):
-            use[i] = 1.0 if good[r, i] else 0.0
-            clean[i] = flux[r, i] if good[r, i] else 0.0
-            variance[i] = 1.0 / ivar[r, i] if good[r, i] else 0.0
+        clean_row(flux[r], ivar[r], good[r], clean, variance, use)
         apply_overlaps(
-            first, offset, weight, width, clean, variance, use, quality[r], out_flux[r], out_ivar[r], out_bits[r]
+            first,
+            offset,
+            weight,
+            width,
+            MIN_COVERAGE,
+            clean,
+            variance,
+            use,
+            quality[r],
+            out_flux[r],
+            out_ivar[r],
+            out_bits[r],
         )
 
 

@@ -35,6 +35,7 @@ class Apogee(Instrument):
     reader = "specalign.io.apogee"
     # Residuals of bright sky lines are several times the stated errors.
     bad_names = ("SIG_SKYLINE",)
+    defects = ("BADPIX", "CRPIX")
     edge_pixels = 5
     zero_is_missing = True  # apStar and aspcapStar files write 0 where they have no flux
 

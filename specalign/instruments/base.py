@@ -57,6 +57,10 @@ class Instrument:
         Pixels of the grid that no detector covers reliably: flagged EDGE whatever the file has there.
     min_good_fraction : float
         A row with a smaller share of good pixels on the grid is rejected.
+    gaps : tuple of `specalign.instruments.masking.DetectorGap`
+        Holes that `simulate` cuts; `prepare` finds those of real spectra by their flags.
+    defects : tuple of str
+        Bits of which `simulate` gives one to each bad pixel; empty where a product has no single bad pixels.
     """
 
     name = ""
@@ -69,6 +73,8 @@ class Instrument:
     min_good_fraction = 0.1
     axis_kind = "wavelength"
     outside = None
+    gaps = ()
+    defects = ("MASKED",)
 
     def __init__(self, spectral_axis, *, lsf_sigma, normalization, options):
         self.spectral_axis = spectral_axis
@@ -281,6 +287,50 @@ class Instrument:
         rows = self.convert(rows)
         rows.index = np.arange(n)
         return self._prepare_groups([rows], [], n)
+
+    def simulate(self, spectra, snr, rng, **options):
+        """Model spectra as this instrument would see them, ready for `prepare`.
+
+        Parameters
+        ----------
+        spectra : `specutils.Spectrum`, list of them, `specutils.SpectrumList` or `specutils.SpectrumCollection`
+        snr : float, (N,), (P,), (N, P) or callable
+        rng : int or `numpy.random.Generator`
+        **options
+            Of `specalign.instruments.simulation.simulate`, which tells all of it.
+
+        Returns
+        -------
+        `specutils.Spectrum` or `specutils.SpectrumList`
+        """
+        from specalign.instruments.simulation import simulate
+
+        return simulate(self, spectra, snr, rng, **options)
+
+    def match_resolution(self, spectrum, to, *, min_coverage=0.75):
+        """A spectrum of this instrument convolved to a lower resolution, on its own pixels.
+
+        Parameters
+        ----------
+        spectrum : `specutils.Spectrum`
+            Its line-spread function is taken to be ``lsf_sigma``.
+        to : float, Instrument, PreparedSpectra or `~astropy.units.Quantity`
+        min_coverage : float
+            See `specalign.instruments.prepared.PreparedSpectra.match_resolution`.
+
+        Returns
+        -------
+        `specutils.Spectrum`
+
+        Raises
+        ------
+        MissingFactError, SpectrumUnitError
+        SpectrumError
+            The resolution wanted is higher than the instrument's.
+        """
+        from specalign.instruments.steps import match_spectrum
+
+        return match_spectrum(self, spectrum, to, min_coverage)
 
     def mask(self, spectrum):
         """A copy of a spectrum with all bad-pixel rules applied to its mask and to ``meta['quality']``.

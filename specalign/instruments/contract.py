@@ -44,6 +44,14 @@ def _products(one):
     return isinstance(one.products, tuple) and all(isinstance(product, Product) for product in one.products)
 
 
+def _faults(one):
+    """An instrument that is not a subclass may do without."""
+    gaps, defects = getattr(one, "gaps", ()), getattr(one, "defects", ())
+    names = {*defects, *(name for gap in gaps for name in gap.bits)}
+    ordered = all(gap.first <= gap.last and gap.width > 0 for gap in gaps)
+    return isinstance(defects, tuple) and ordered and names <= set(one.quality_bits)
+
+
 def _verbs(one):
     return all(callable(getattr(one, verb)) for verb in ("read", "prepare", "prepare_arrays", "mask", "resample"))
 
@@ -58,6 +66,7 @@ CLAUSES = (
     ("products is a tuple of Product", _products),
     ("quality_bits holds the common bits and distinct own bits 0 to 23", _bits),
     ("bad_bits is an integer of 32 bits without PARTIAL", _bad_bits),
+    ("gaps and defects are tuples, and their bits are in quality_bits", _faults),
     ("mask_version is a str", lambda one: isinstance(one.mask_version, str)),
     ("options survive JSON", lambda one: json.loads(json.dumps(one.options)) == one.options),
     ("record is an InstrumentRecord", lambda one: isinstance(one.record, InstrumentRecord)),

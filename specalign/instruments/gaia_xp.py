@@ -45,6 +45,7 @@ class GaiaXP(Instrument):
     name = "gaia_xp"
     reader = "specalign.io.gaia_xp"
     velocity_resolved = False
+    defects = ()  # a mean spectrum is a sum of functions: no pixel of it is bad alone
 
     def __init__(self, form="sampled", normalization="pivot"):
         check_rule(normalization, ("pivot", "none"))

@@ -51,6 +51,7 @@ class Lamost(Instrument):
 
     name = "lamost"
     reader = "specalign.io.lamost"
+    defects = ("AND_BADCCD",)
     edge_pixels = 5
 
     def __init__(self, mode="lrs", normalization=None):

@@ -10,7 +10,7 @@ import numpy as np
 
 from specalign.io.quality import COMMON_BITS, bit_value
 
-__all__ = ["ALWAYS_BAD", "MASK_VERSION", "MaskRules", "Window", "flag_pixels"]
+__all__ = ["ALWAYS_BAD", "MASK_VERSION", "DetectorGap", "MaskRules", "Window", "flag_pixels"]
 
 # Raise it whenever a rule changes which pixels are bad: it travels with arrays, weights and embeddings.
 MASK_VERSION = "1"
@@ -25,6 +25,26 @@ class Window:
     lower: float
     upper: float
     reason: str
+
+
+@dataclass(frozen=True)
+class DetectorGap:
+    """A hole between detectors, which begins between two wavelengths, wherever the light of a source falls.
+
+    Parameters
+    ----------
+    first, last : float
+        Least and greatest wavelength at which it begins, observed vacuum Angstrom; equal where it does not move.
+    width : float
+        Angstrom.
+    bits : tuple of str
+        The flags that the survey gives such pixels.
+    """
+
+    first: float
+    last: float
+    width: float
+    bits: tuple
 
 
 @dataclass(frozen=True)

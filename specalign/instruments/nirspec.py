@@ -13,6 +13,7 @@ from specalign.instruments.continuum import (
     check_rule,
     segments_of,
 )
+from specalign.instruments.masking import DetectorGap
 
 __all__ = ["DISPERSION", "SETTINGS", "Nirspec", "resolving_power"]
 
@@ -79,6 +80,11 @@ DISPERSION = {
     ),
 }
 PIXELS_PER_ELEMENT = 2.2
+# The gap between the two detectors: pixels, and where it begins in spectra of G140H, Angstrom, wherever the shutter
+# lies.  Seen in seven spectra of M71 through shutters (10260 to 12630) and one through slit S200A1 (13020, 157
+# pixels); the integral field has it at 14080.  The other high-resolution gratings have it at the same pixels.
+GAP_PIXELS = 157
+GAP_BEGINS = (10200.0, 14100.0)
 
 
 class Nirspec(Instrument):
@@ -116,6 +122,7 @@ class Nirspec(Instrument):
     name = "nirspec"
     reader = "specalign.io.nirspec"
     bad_names = ("SATURATED", "OUTLIER", "DEAD", "NO_FLAT_FIELD", "OPEN", "OTHER_BAD_PIXEL")
+    defects = ("OUTLIER", "DEAD")
     edge_pixels = 3
 
     def __init__(self, disperser="g140h", filter="f100lp", grid="native", normalization="continuum", resolution=None):
@@ -126,6 +133,7 @@ class Nirspec(Instrument):
         check_rule(normalization, [rule for rule in NORMALIZATION_RULES if rule != "pivot"])
         continuum = Continuum(segments_of(wavelength), degree=5, max_gap=_gap_pixels(wavelength))
         rules = {"continuum": continuum, "median": MedianFlux(), "none": Unchanged()}
+        self.gaps = _gaps(setting[0])
         options = {"disperser": setting[0], "filter": setting[1], "grid": grid, "normalization": normalization}
         super().__init__(
             wavelength * u.AA,
@@ -163,6 +171,16 @@ class Nirspec(Instrument):
                 f"{where}: expected {'/'.join(self.options[key] for key in keys)}, which this instrument is set to, "
                 f"got {'/'.join(came.values())}; use get_instrument('nirspec', {options}){_known(came)}"
             )
+
+
+def _gaps(disperser):
+    """The gap cuts every high-resolution spectrum; the shorter ones of the others fit on one detector."""
+    if not disperser.endswith("h"):
+        return ()
+    dispersion = {name: float(np.median(DISPERSION[name][1])) for name in ("g140h", disperser)}
+    ratio = dispersion[disperser] / dispersion["g140h"]
+    first, last = (ratio * begin for begin in GAP_BEGINS)
+    return (DetectorGap(first, last, GAP_PIXELS * dispersion[disperser], ("DO_NOT_USE", "NON_SCIENCE")),)
 
 
 def _known(came):

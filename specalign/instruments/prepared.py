@@ -182,6 +182,53 @@ class PreparedSpectra:
 
         return row_to_spectrum(self, range(len(self))[i], absolute)
 
+    def match_resolution(self, to, *, min_coverage=0.75):
+        """These spectra convolved to a lower resolution, on the same grid.
+
+        A pixel of the result is sum(K m f) / sum(K m), with the Gaussian K that takes ``lsf_sigma`` to the one wanted,
+        in quadrature, and m = 1 for good pixels; its variance is sum(K^2 m / ivar) / sum(K m)^2.
+
+        Parameters
+        ----------
+        to : float, Instrument, PreparedSpectra or `~astropy.units.Quantity`
+            Resolving power, one or (P,); or whose line-spread function the spectra shall have (beyond its ends, the
+            resolving power of the end); or ``lsf_sigma`` itself, one or (P,).
+        min_coverage : float
+            A pixel is bad, with the bit UNCOVERED, where less than this share of K lies on good pixels; what is less
+            covered is dominated by one side.
+
+        Returns
+        -------
+        PreparedSpectra
+            Its ``lsf_sigma`` is the one wanted, and ``instrument.options["match_resolution"]`` says so, so that it is
+            not mixed with others.  Rows of which nothing is left are in ``rejected``.
+
+        Raises
+        ------
+        SpectrumError
+            The resolution wanted is higher than that of the spectra, or there is no ``lsf_sigma``.
+        SpectrumUnitError
+
+        Notes
+        -----
+        The noise of neighbours is correlated afterwards: by exp(-d^2 / 4 s^2) at a distance of d pixels where K has a
+        standard deviation of s pixels.  ``ivar`` is the diagonal only.  The normalisation is not renewed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from specalign.instruments import get_instrument
+        >>> apogee = get_instrument("apogee")
+        >>> flux = np.ones((2, 8575))
+        >>> prepared = apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=["a", "b"])
+        >>> matched = prepared.match_resolution(to=2700)
+        >>> (matched.spectral_axis[0] / matched.lsf_sigma[0] / 2.3548).round()
+        <Quantity 2700.>
+        """
+        from specalign.instruments.resolution import match_prepared
+
+        return match_prepared(self, to, min_coverage)
+
     def write(self, path):
         """Write one FITS file with checksums; it appears complete or not at all.
 

@@ -8,9 +8,16 @@ from specutils import Spectrum
 from specalign.exceptions import SpectrumError
 from specalign.instruments.axes import flux_scale, preferred_unit
 from specalign.instruments.frames import plan_shift
+from specalign.instruments.resolution import (
+    added_sigma,
+    check_coverage,
+    smooth_rows,
+    target_sigma,
+)
 from specalign.instruments.spectra import as_list, rows_from_spectra
+from specalign.io.quality import bit_value
 
-__all__ = ["mask_spectrum", "resample_spectrum"]
+__all__ = ["mask_spectrum", "match_spectrum", "resample_spectrum"]
 
 _ALL = slice(None)
 
@@ -50,6 +57,35 @@ def resample_spectrum(instrument, spectrum):
         mask=bad,
         meta={**spectrum.meta, **changed},
     )
+
+
+def match_spectrum(instrument, spectrum, to, min_coverage):
+    """See `Instrument.match_resolution`."""
+    check_coverage(min_coverage)
+    rows = _rows(instrument, spectrum)
+    if rows.axis_kind != "wavelength" or instrument.lsf_sigma is None:
+        raise SpectrumError(f"{instrument.name} with options {instrument.options} has no resolution to match")
+    own, target = target_sigma(instrument, rows.axis), target_sigma(_in_order(to, spectrum, rows), rows.axis)
+    flux, ivar, quality = instrument.detector(rows, _ALL)
+    good = (quality & np.uint32(instrument.bad_bits)) == 0
+    sigma = added_sigma(own, target, rows.axis, good[0], instrument.name)
+    flux, ivar, quality = smooth_rows(flux, ivar, good, quality, rows.edges, sigma, min_coverage)
+    bad = (quality & bit_value(instrument.quality_bits, "UNCOVERED")) != 0
+    turn = slice(None, None, -1 if _is_flipped(spectrum, rows) else 1)
+    unit = spectrum.flux.unit
+    return Spectrum(
+        flux=flux[0][turn] << unit,
+        spectral_axis=spectrum.spectral_axis,
+        uncertainty=None if rows.ivar is None else InverseVariance(ivar[0][turn] << unit**-2),
+        mask=bad[0][turn],
+        meta={**spectrum.meta, "quality": quality[0][turn], "quality_bits": instrument.quality_bits},
+    )
+
+
+def _in_order(to, spectrum, rows):
+    """Numbers a pixel, in the order of increasing wavelength."""
+    flipped = np.ndim(to) == 1 and _is_flipped(spectrum, rows)
+    return to[::-1] if flipped else to
 
 
 def _rows(instrument, spectrum):

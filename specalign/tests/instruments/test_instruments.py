@@ -11,6 +11,7 @@ from specalign.exceptions import PluginError, SpectrumError, UnknownPluginError
 from specalign.instruments import get_instrument
 from specalign.instruments.apogee import Apogee
 from specalign.instruments.contract import CLAUSES, check_contract
+from specalign.instruments.masking import DetectorGap
 from specalign.instruments.prepared import grid_digest
 from specalign.instruments.resampling import doppler_factor
 from specalign.tests.instruments.conftest import MODES
@@ -93,6 +94,9 @@ def test_options_that_do_not_exist_and_unknown_names_are_refused():
         ("products", ["apStar"], "products"),
         ("quality_bits", {"DEAD": 0}, "quality_bits"),
         ("bad_bits", 2**32 - 1, "bad_bits"),
+        ("defects", ("COSMIC",), "gaps and defects"),
+        ("gaps", (DetectorGap(5000.0, 5001.0, 10.0, ("HOLE",)),), "gaps and defects"),
+        ("gaps", (DetectorGap(5001.0, 5000.0, 10.0, ("MASKED",)),), "gaps and defects"),
         ("mask_version", 1, "mask_version"),
         ("options", {"grid": np.float32}, "options survive JSON"),
         ("record", None, "record"),
@@ -111,7 +115,7 @@ def test_a_broken_contract_is_named(attribute, value, clause):
 
 
 def test_every_clause_of_the_contract_has_a_test_that_breaks_it():
-    assert len(CLAUSES) == 12
+    assert len(CLAUSES) == 13
 
 
 def observed_line(instrument, velocity, medium):
