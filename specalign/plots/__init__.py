@@ -13,9 +13,14 @@ _PUBLIC = {
     "plot_history": "training",
     "plot_kiel": "labels",
     "plot_labels": "labels",
+    "plot_neighbour_labels": "neighbours",
+    "plot_neighbour_map": "neighbours",
     "plot_neighbours": "spectra",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
+    "plot_retrieved": "neighbours",
+    "plot_transferred": "transfer",
+    "project": "projection",
     "write_report": "report",
 }
 
