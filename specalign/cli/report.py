@@ -115,14 +115,26 @@ def _compare(outcome, baseline):
 
 
 def _rejected(patterns):
-    """What `specalign prepare` rejected, where its table lies beside the files; otherwise what the spectra carry."""
-    from astropy.table import QTable, unique, vstack
+    """What `specalign prepare` rejected, where its table lies beside the files; otherwise None.
+
+    It holds the files that could not be read too, of which the prepared spectra know nothing.
+    """
+    from astropy.table import QTable
 
     from specalign.cli.files import expand
 
+    names = ("spectrum_id", "object_id", "reason")
     paths = {path.parent / "rejected.ecsv" for path in expand(patterns)}
     tables = [QTable.read(path, format="ascii.ecsv") for path in sorted(paths) if path.is_file()]
-    return unique(vstack(tables)) if any(map(len, tables)) else None
+    rows = [tuple(_text(row[name]) for name in names) for table in tables for row in table]
+    return QTable(rows=list(dict.fromkeys(rows)), names=names) if rows else None
+
+
+def _text(value):
+    """A cell as it was written: ECSV gives an empty text back as a masked value."""
+    import numpy as np
+
+    return "" if value is np.ma.masked else str(value)
 
 
 def _provenance(arguments):

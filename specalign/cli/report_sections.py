@@ -110,10 +110,10 @@ def _lookalikes(outcome, neighbours):
             figure = plot_neighbours(neighbours, *spectra, spectrum_id=name)
         figures.append((figure, f"A query and the spectra that are most like it; its own star {place}."))
     text = (
-        f"The {outcome.gallery} spectra that lie nearest to a {outcome.query} spectrum in the shared space, drawn over "
-        "it. The cosine is that of the two embeddings: 1 is the same direction, 0 is unrelated. Each spectrum is shown "
-        "at its own resolution, so that lines of the sharper instrument are deeper also for the same star, and in the "
-        "frame in which it was prepared, so that lines are shifted where a velocity was not known."
+        f"The {outcome.gallery} spectra that lie nearest to the {outcome.query} spectrum of a star in the shared "
+        "space, drawn over it. The cosine is that of the two embeddings: 1 is the same direction, 0 is unrelated. Each "
+        "spectrum is shown at its own resolution, so that lines of the sharper instrument are deeper also for the same "
+        "star, and in the frame in which it was prepared, so that lines are shifted where a velocity was not known."
     )
     return Section("Look-alikes", text, figures=figures)
 
