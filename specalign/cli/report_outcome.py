@@ -68,11 +68,16 @@ class Outcome:
         rows = [self.prepared[name] for name in (self.query, self.gallery)]
         return [one[np.isin(one.spectrum_id, part.spectrum_id)] for one, part in zip(rows, self.pair, strict=True)]
 
+    def tested_labels(self):
+        """Labels of the stars in the test parts."""
+        import numpy as np
+
+        parts = [table.object_id for (part, _), table in self.tables.items() if part == "test"]
+        return self.labels[np.isin(np.asarray(self.labels["object_id"], dtype=str), np.concatenate(parts))]
+
     def shown_labels(self):
-        """Names of the labels that figures show: the usual ones, or else the first four."""
-        if self.labels is None:
-            return []
-        names = known_names(self.labels)
+        """Names of the labels that figures show: the usual ones, or else the first four that test stars have."""
+        names = [] if self.labels is None else known_names(self.tested_labels())
         return [name for name in SHOWN if name in names] or names[:4]
 
     def label_figures(self, names):
@@ -170,6 +175,8 @@ def transferred_labels(tables, prepared, labels, query, gallery, baseline=True):
     test, train = tables["test", query], prepared[query]
     known = labels[~np.isin(np.asarray(labels["object_id"], dtype=str), test.object_id)]
     names = known_names(known)
+    if not np.isin(test.object_id, np.asarray(labels["object_id"], dtype=str)).any():
+        return {}, {"labels": "no test star is in the catalogue, so that nothing could be judged"}
     train = train[np.isin(train.spectrum_id, tables["train", query].spectrum_id)]
     flux = prepared[query][np.isin(prepared[query].spectrum_id, test.spectrum_id)]
     ways = {

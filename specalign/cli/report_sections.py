@@ -1,5 +1,7 @@
 """The sections of a report, in the order in which a reader asks."""
 
+from dataclasses import replace
+
 from specalign.cli.report_checks import catalogue_checks, provenance
 
 __all__ = ["write"]
@@ -55,45 +57,58 @@ def _headline(outcome):
         way = f"{outcome.query} to {outcome.gallery}; {factor:.0f} times chance"
         cards.append(("recall@1", f"{first['recall@1']:.2f}", way))
         cards.append(("median rank", f"{first['median_rank']:.0f}", f"among {first['n_gallery']} spectra"))
-    for method in list(outcome.predictions)[:2] if "teff" in outcome.shown_labels() else []:
+    known = "teff" in outcome.shown_labels()
+    for method in [name for name, table in outcome.predictions.items() if known and "teff" in table.colnames][:2]:
         cards.append(("R2 of Teff", f"{outcome.r2(method):.3f}", f"{method}; {outcome.query} test stars"))
     return cards
 
 
 def _looking(outcome):
     """Retrieved spectra, neighbour maps and pictures of the space; projections and the search are made once."""
+    import numpy as np
+
     from specalign.plots import Section
 
     if outcome.pair is None:
         return [Section(title, ONE_INSTRUMENT) for title in ("Look-alikes", "Neighbours", "The shared space")]
     queries, gallery = outcome.pair
     neighbours = gallery.search(queries, k=max(NEIGHBOURS, min(50, len(gallery))))
-    projections = _projections(outcome)
+    few = neighbours[neighbours["rank"] <= NEIGHBOURS]
+    chosen = _spread_queries(outcome)
+    few = few[np.isin(few["spectrum_id"], chosen)]
+    projections = _projections(outcome, few)
     return [
         _lookalikes(outcome, neighbours),
-        _neighbours(outcome, neighbours, projections),
+        _neighbours(outcome, few, projections),
         _space(outcome, projections),
     ]
 
 
-def _projections(outcome):
+def _projections(outcome, few):
     from specalign.data.embeddings import EmbeddingTable
     from specalign.exceptions import MissingExtraError, SpectrumError
     from specalign.plots import project
 
-    both = EmbeddingTable.concatenate(_unlike(outcome.pair))
+    both = EmbeddingTable.concatenate(outcome.pair)
+    shown = both[_shown_rows(both, outcome.pair[0].object_id, few, outcome.seed)]
     found = {}
     for method in ("tsne", "umap"):
         try:
-            found[method] = project(both, method, seed=outcome.seed, max_rows=MOST_POINTS)
+            found[method] = replace(project(shown, method, seed=outcome.seed), n_left_out=len(both) - len(shown))
         except (MissingExtraError, SpectrumError) as error:
             outcome.left_out[f"the picture of the space by {method}"] = str(error)
     return found
 
 
-def _unlike(pair):
-    """Query and gallery, or one of them where both are the same instrument."""
-    return pair if pair[0].instrument[0] != pair[1].instrument[0] else pair[:1]
+def _shown_rows(both, queried, few, seed):
+    """Rows of whole stars: those of the map of neighbours, then those that are queried, then others, by the seed."""
+    import numpy as np
+
+    names, star, counts = np.unique(both.object_id, return_inverse=True, return_counts=True)
+    mapped = np.isin(names, np.concatenate([few["object_id"], few["neighbour_object_id"]]))
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    order = np.lexsort((shuffled, ~np.isin(names, queried), ~mapped))
+    return np.flatnonzero(np.isin(star, order[np.cumsum(counts[order]) <= MOST_POINTS]))
 
 
 def _lookalikes(outcome, neighbours):
@@ -137,22 +152,19 @@ def _found_and_missed(neighbours):
     return [*found[:1], *missed[:1]]
 
 
-def _neighbours(outcome, neighbours, projections):
+def _neighbours(outcome, few, projections):
     from specalign.plots import Section, plot_neighbour_labels, plot_neighbour_map
 
-    chosen = _spread_queries(outcome, neighbours, projections.values())
-    few = neighbours[neighbours["rank"] <= NEIGHBOURS]
-    queries, gallery = outcome.pair
     figures = [
         (
-            plot_neighbour_map(few, queries, gallery, projection, chosen, k=NEIGHBOURS),
-            f"Four queries and their {NEIGHBOURS} nearest {outcome.gallery} spectra in the plane of {_NAMES[name]}.",
+            plot_neighbour_map(few, *outcome.pair, projection, k=NEIGHBOURS),
+            f"A few queries and their {NEIGHBOURS} nearest {outcome.gallery} spectra in the plane of {_NAMES[name]}.",
         )
         for name, projection in list(projections.items())[-1:]
     ]
     text = "Neighbours are found in all dimensions of the space; on a plane some of them lie apart."
     if {"teff", "logg"} <= set(outcome.shown_labels()):
-        kiel = plot_neighbour_labels(few, _of_gallery(outcome), spectrum_ids=chosen, k=NEIGHBOURS)
+        kiel = plot_neighbour_labels(few, outcome.tested_labels(), k=NEIGHBOURS)
         figures.append((kiel, "The same queries and neighbours by their true labels, on the Kiel diagram."))
     else:
         text += "\n\nThe Kiel diagram is left out: teff and logg are not known."
@@ -162,31 +174,22 @@ def _neighbours(outcome, neighbours, projections):
 _NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
-def _of_gallery(outcome):
-    """Labels of the stars that the figure is about."""
-    import numpy as np
-
-    stars = np.concatenate([table.object_id for table in outcome.pair])
-    return outcome.labels[np.isin(np.asarray(outcome.labels["object_id"], str), stars)]
-
-
-def _spread_queries(outcome, neighbours, projections):
-    """Queries that all projections show, spread over the temperatures where those are known."""
+def _spread_queries(outcome):
+    """spectrum_id of a few queries, spread over the temperatures where those are known."""
     import numpy as np
 
     from specalign.analysis.columns import column_values
+    from specalign.analysis.metrics import match_rows
 
-    names = np.array(list(dict.fromkeys(np.asarray(neighbours["spectrum_id"], str).tolist())))
-    for projection in projections:
-        names = names[projection.rows(outcome.query, names) >= 0]
+    queries = outcome.pair[0]
+    order = np.arange(len(queries))
     if "teff" in outcome.shown_labels():
-        stars = dict(zip(outcome.pair[0].spectrum_id.tolist(), outcome.pair[0].object_id.tolist(), strict=True))
-        teff = dict(zip(map(str, outcome.labels["object_id"]), column_values(outcome.labels, "teff")[0], strict=True))
-        values = np.array([teff.get(stars[name], np.nan) for name in names.tolist()])
-        known = np.isfinite(values)
-        names = names[known][np.argsort(values[known], kind="stable")] if known.any() else names
-    places = np.linspace(0.1, 0.9, QUERIES) * max(len(names) - 1, 0)
-    return list(dict.fromkeys(names[np.unique(places.round().astype(int))].tolist())) if len(names) else []
+        labels = outcome.tested_labels()
+        rows = match_rows(queries.object_id, labels["object_id"])
+        teff = np.where(rows >= 0, column_values(labels, "teff")[0][rows], np.nan)
+        order = np.argsort(teff, kind="stable")[: max(1, np.isfinite(teff).sum())]
+    places = np.linspace(0.1, 0.9, QUERIES) * (len(order) - 1)
+    return queries.spectrum_id[order[np.unique(places.round().astype(int))]]
 
 
 def _space(outcome, projections):
@@ -220,7 +223,7 @@ def _transferred(outcome):
         reason = "" if outcome.labels is None else "Left out: no label could be predicted."
         return Section(title, "\n\n".join([reason or NO_LABELS, *_missing(outcome, "labels")]))
     method, predicted = next(iter(outcome.predictions.items()))
-    names = set(outcome.shown_labels())
+    names = set(outcome.shown_labels()) & set(predicted.colnames)
     planes = [
         (("teff", "logg", "fe_h"), "Kiel diagram"),
         (("fe_h", "mg_fe", "teff"), "[Mg/Fe] against [Fe/H]"),
@@ -231,7 +234,7 @@ def _transferred(outcome):
         if set(axes[:2]) <= names
     ]
     figures += [
-        (plot_labels(table, outcome.labels, outcome.shown_labels()[:3]), f"Predicted against true labels: {name}.")
+        (plot_labels(table, outcome.labels, _first(outcome, names)), f"Predicted against true labels: {name}.")
         for name, table in list(outcome.predictions.items())[:2]
     ]
     text = (
@@ -240,6 +243,11 @@ def _transferred(outcome):
         "middle: sequences look tighter, and their ends are less far apart, than those of true labels."
     )
     return Section(title, text, figures=figures)
+
+
+def _first(outcome, names):
+    """The first three labels that are shown and predicted."""
+    return [name for name in outcome.shown_labels() if name in names][:3]
 
 
 def _retrieval(outcome):

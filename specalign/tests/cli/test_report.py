@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from astropy.table import QTable
 
-from specalign import PreparedSpectra, read_labels
+from specalign import EmbeddingTable, PreparedSpectra, read_labels
 from specalign.cli import main
 from specalign.cli.report_outcome import with_mg_fe
+from specalign.cli.report_sections import _shown_rows
 
 
 def run(*argv):
@@ -141,3 +142,27 @@ def test_magnesium_over_iron_follows_from_the_two(survey):
     assert "mg_fe" not in other.colnames
     assert with_mg_fe(other).meta == other.meta
     assert with_mg_fe(None) is None
+
+
+def test_labels_of_other_stars_are_no_error(survey, tmp_path, capsys):
+    labels = QTable.read(survey / "mock" / "labels.ecsv")
+    labels["object_id"] = [f"other {i}" for i in range(len(labels))]
+    labels.write(tmp_path / "labels.ecsv")
+    argv = ["report", survey / "prepared", "--aligner", survey / "aligner", "--labels", tmp_path / "labels.ecsv"]
+    assert run(*argv, "--baseline", "no", "--output", tmp_path / "r.html") == 0
+    assert "left out: labels: no test star is in the catalogue" in capsys.readouterr().out
+    found = sections(tmp_path / "r.html")
+    assert "Left out, labels: no test star is in the catalogue" in found["Transferred labels"]
+    assert "60 of 60 stars with spectra have no row in it" in found["Catalogue checks"]
+
+
+def test_pictures_keep_the_queries_of_a_large_gallery(monkeypatch):
+    """A few queries in a large gallery are shown with their neighbours, however few points there are."""
+    table = EmbeddingTable(np.eye(90), [f"star {i % 85}" for i in range(90)], range(90), "apogee", 1, 1)
+    few = table[:80].search(table[85:], k=2)
+    monkeypatch.setattr("specalign.cli.report_sections.MOST_POINTS", 30)
+    rows = _shown_rows(table, table.object_id[85:], few, seed=4)
+    shown = table.object_id[rows]
+    assert len(rows) <= 30
+    assert {*few["object_id"], *few["neighbour_object_id"]} <= set(shown)
+    assert all((table.object_id == name).sum() == (shown == name).sum() for name in shown)
