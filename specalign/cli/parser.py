@@ -10,7 +10,9 @@ from specalign import __version__
 
 __all__ = ["VERBS", "build_parser"]
 
-VERBS = ("quickstart", "instruments", "inspect", "prepare", "train", "embed", "search", "labels", "study")
+VERBS = (
+    "quickstart", "instruments", "inspect", "study", "prepare", "train", "embed", "search", "labels", "report",
+)  # fmt: skip
 
 DESCRIPTION = """\
 One shared space for every stellar spectrograph: prepare the spectra of several

@@ -8,7 +8,14 @@ The report, the aligner, the embeddings and the labels stay in the folder.
 import time
 from pathlib import Path
 
-from specalign.cli.report import GALLERY, QUERY, RANKS, Outcome, summary, write
+GALLERY, QUERY = "apogee", "nirspec"
+MOCK = (
+    "Every spectrum here is a mock: a small line model with a fixed table of real lines turned labels into spectra. "
+    "The figures say that the machinery works. They do not say how well it works on observed spectra."
+)
+
+#: Names of the label files, by method.
+FILES = {"zero-shot": "zero-shot", "linear probe": "linear-probe", "baseline: MLP on raw flux": "raw-flux-mlp"}
 
 EXAMPLE = """
     specalign quickstart
@@ -32,11 +39,9 @@ def run(arguments):
     train, test = split_by_star(prepared, arguments.seed)
     aligner = align(train, folder, arguments)
     tables = embed(aligner, train, test, folder)
-    retrieval = retrieve(tables, test)
-    predictions = label(tables, train, test, labels, folder)
+    outcome = compare(aligner, prepared, tables, labels, arguments)
     print("6/6 the report")
-    outcome = Outcome(arguments, aligner, prepared, test, tables, retrieval, predictions, labels)
-    path = write(folder / "report.html", outcome)
+    path = report(outcome, folder, arguments)
     summary(path, outcome, time.perf_counter() - started)
 
 
@@ -92,35 +97,54 @@ def embed(aligner, train, test, folder):
     return tables
 
 
-def retrieve(tables, test):
-    """Figures of retrieval among the test stars: the space, both ways, and what it must beat."""
-    from specalign.analysis import baselines, metrics
-
-    print("4/6 find the test stars of one instrument in the other")
-    a, b = tables["test", GALLERY], tables["test", QUERY]
-    return {
-        f"shared space, {QUERY} to {GALLERY}": metrics.retrieval(b, a, ks=RANKS),
-        f"shared space, {GALLERY} to {QUERY}": metrics.retrieval(a, b, ks=RANKS),
-        f"raw flux, {QUERY} to {GALLERY}": baselines.matched_flux_retrieval(test[QUERY], test[GALLERY], ks=RANKS),
-        "chance": baselines.chance(b, a, ks=RANKS),
-    }
-
-
-def label(tables, train, test, labels, folder):
-    """Predicted labels of the test stars' NIRSpec spectra, by method."""
-    import numpy as np
-
-    from specalign.analysis import FluxLabelModel, LabelModel
+def compare(aligner, prepared, tables, labels, arguments):
+    """Look the test stars of one instrument up in the other, and label them."""
+    from specalign.cli.report_outcome import Outcome, retrieval_figures, transferred_labels, with_mg_fe
     from specalign.cli.tables import write_table
 
+    print("4/6 find the test stars of one instrument in the other")
+    labels = with_mg_fe(labels)
+    outcome = Outcome(aligner, prepared, tables, QUERY, GALLERY, labels, seed=arguments.seed)
+    outcome.retrieval, outcome.left_out = retrieval_figures(*outcome.pair, *outcome.test_spectra())
     print(f"5/6 label the {QUERY} spectra of the test stars")
-    known = labels[np.isin(labels["object_id"], train[GALLERY].object_id)]
-    query = tables["test", QUERY]
-    predictions = {
-        f"zero-shot, from {GALLERY}": LabelModel("knn").fit(tables["train", GALLERY], known).predict(query),
-        "linear probe": LabelModel("linear").fit(tables["train", QUERY], known).predict(query),
-        "baseline: MLP on raw flux": FluxLabelModel(seed=0).fit(train[QUERY], known).predict(test[QUERY]),
-    }
-    for name, table in zip(("zero-shot", "linear-probe", "raw-flux-mlp"), predictions.values(), strict=True):
-        write_table(table, folder / "labels" / f"{QUERY}-{name}.ecsv")
-    return predictions
+    outcome.predictions, missing = transferred_labels(tables, prepared, labels, QUERY, GALLERY)
+    outcome.left_out |= missing
+    for method, table in outcome.predictions.items():
+        write_table(table, Path(arguments.output) / "labels" / f"{QUERY}-{FILES[method.partition(',')[0]]}.ecsv")
+    return outcome
+
+
+def report(outcome, folder, arguments):
+    """Write the report and return its path."""
+    from specalign.cli.report_sections import write
+
+    outcome.title, outcome.notes, outcome.next_steps = "specalign quickstart", [MOCK], next_steps(folder)
+    options = {name: getattr(arguments, name) for name in ("stars", "max_epochs", "seed")}
+    outcome.provenance = {"command": "specalign quickstart", **options}
+    return write(folder / "report.html", outcome)
+
+
+def next_steps(folder):
+    """Commands that go on from here."""
+    return [
+        f"specalign inspect {folder}/mock/apogee/*0000.fits",
+        f"specalign search {folder}/embeddings/{QUERY}-test.fits --gallery {folder}/embeddings/{GALLERY}-test.fits",
+        f"specalign labels {folder}/embeddings/{QUERY}-test.fits --reference {folder}/embeddings/{GALLERY}-train.fits "
+        f"--labels {folder}/mock/labels.ecsv",
+        f"specalign report {folder}/prepared --aligner {folder}/aligner --labels {folder}/mock/labels.ecsv "
+        "--system specalign-mock",
+        "specalign prepare YOUR-FILES/ --output prepared/",
+    ]
+
+
+def summary(path, outcome, seconds):
+    """Print the figures and what to do next."""
+    from specalign.analysis import metrics
+    from specalign.cli.tables import print_table
+
+    print()
+    print_table(metrics.compare(outcome.retrieval)["method", "recall@1", "recall@10", "mrr", "median_rank"])
+    print_table(outcome.label_figures(outcome.shown_labels()[:3]))
+    print(f"\n{path}: the report. {MOCK}")
+    print(f"done in {seconds:.0f} s; next:")
+    print("\n".join(f"    {line}" for line in outcome.next_steps))

@@ -1,183 +1,143 @@
-"""The report of the quickstart: what was done, how well it went, and what to do next."""
+"""Show what an aligner makes of prepared spectra: one HTML file with figures, baselines and checks.
 
-from dataclasses import dataclass
+Stars are split by name: the labels of the test stars come from the others.
+What the data do not allow is left out, and the report says why. An aligner that
+was trained on these very stars has seen the test stars too: prepare spectra that
+it has not seen, where the figures are to say how well it works.
+"""
 
-from specalign import __version__
+from pathlib import Path
 
-__all__ = ["GALLERY", "QUERY", "RANKS", "Outcome", "summary", "write"]
+EXAMPLE = """
+    specalign report prepared/ --aligner aligner/ --labels allStar.fits --system aspcap-dr17 --output report.html
+"""
 
-GALLERY, QUERY = "apogee", "nirspec"
-RANKS = (1, 2, 5, 10, 20, 50)
-SHOWN = ("teff", "logg", "fe_h", "mg_fe", "c_fe")  # labels whose errors are shown; all of them are written
-MOCK = (
-    "Every spectrum here is a mock: a small line model with a fixed table of real lines turned labels into spectra. "
-    "The figures say that the machinery works. They do not say how well it works on observed spectra."
+WARNING = (
+    "It is not known whether the aligner was trained on these stars. If it was, the figures of retrieval say how well "
+    "it remembers, not how well it works on new stars."
 )
 
 
-@dataclass
-class Outcome:
-    """Everything that the quickstart made.
+def add_arguments(parser):
+    """Add the arguments of this verb."""
+    from specalign.cli.tables import add_label_file
 
-    Parameters
-    ----------
-    arguments : namespace
-    aligner : `~specalign.Aligner`
-    prepared, test : dict of str to `~specalign.PreparedSpectra`
-        All stars, and those that were not trained on.
-    tables : dict of (part, instrument) to `~specalign.EmbeddingTable`
-    retrieval : dict of str to dict
-        Figures by method.
-    predictions : dict of str to `~astropy.table.QTable`
-        Labels of the test stars by method.
-    labels : `~astropy.table.QTable`
-        The true ones.
+    parser.add_argument(
+        "prepared", nargs="+", metavar="FILE", help="files that `specalign prepare` wrote, or their folder"
+    )
+    parser.add_argument("--aligner", default="aligner", metavar="FOLDER", help="what `specalign train` wrote")
+    add_label_file(parser, required=False)
+    parser.add_argument("--query", metavar="NAME", help="instrument whose stars are looked up; by default the second")
+    parser.add_argument("--gallery", metavar="NAME", help="instrument to look in; by default the first")
+    parser.add_argument("--test", type=float, default=0.2, help="share of the stars that are looked up and labelled")
+    parser.add_argument("--baseline", choices=["yes", "no"], default="yes", help="train a network on raw fluxes too")
+    parser.add_argument("--seed", type=int, default=0, help="of the split, the pictures and the baseline")
+    parser.add_argument("--output", default="report.html", metavar="FILE", help="where the report goes")
+
+
+def run(arguments):
+    """Read, embed, compare, write."""
+    from specalign.cli.report_sections import write
+
+    path = Path(arguments.output)
+    outcome = gather(arguments)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, outcome)
+    for what, why in outcome.left_out.items():
+        print(f"left out: {what}: {why}")
+    print(f"{path}: the report of {', '.join(map(repr, outcome.prepared.values()))}")
+
+
+def gather(arguments):
+    """The `Outcome` of prepared files and an aligner."""
+    from specalign.alignment import Aligner
+    from specalign.cli.report_outcome import Outcome, with_mg_fe
+    from specalign.cli.tables import read_label_file, read_prepared
+
+    aligner = Aligner.load(arguments.aligner)
+    prepared = read_prepared(arguments.prepared)
+    query, gallery = _instruments(arguments, aligner, prepared)
+    outcome = Outcome(aligner, prepared, _embed(aligner, prepared, arguments), query, gallery, seed=arguments.seed)
+    outcome.labels, outcome.rejected = with_mg_fe(read_label_file(arguments)), _rejected(arguments.prepared)
+    outcome.notes, outcome.provenance = [WARNING], _provenance(arguments)
+    _compare(outcome, arguments.baseline == "yes")
+    return outcome
+
+
+def _instruments(arguments, aligner, prepared):
+    """Names of the query and the gallery instrument."""
+    from specalign.cli.files import UsageError
+
+    order = sorted(prepared, key=lambda name: next((i for i, n in enumerate(aligner.instruments) if n == name), 99))
+    for option in ("query", "gallery"):
+        name = getattr(arguments, option)
+        if name is not None and name not in prepared:
+            raise UsageError(f"--{option}: expected one of {', '.join(prepared)}, got {name!r}")
+    gallery = arguments.gallery or next((name for name in order if name != arguments.query), None)
+    query = arguments.query or next((name for name in order if name != gallery), None)
+    if query is not None and query == gallery:
+        raise UsageError(f"--query and --gallery: expected two instruments, got {query!r} twice")
+    return query, gallery if query is not None else None
+
+
+def _embed(aligner, prepared, arguments):
+    """Embeddings by part and instrument; a star is in one part only."""
+    from specalign.cli.files import UsageError
+    from specalign.data.splits import split
+
+    if not 0 < arguments.test < 1:
+        raise UsageError(f"--test: expected a share between 0 and 1, got {arguments.test}")
+    tables = {}
+    for name, rows in prepared.items():
+        table = aligner.embed(rows)
+        parts = split(rows.object_id, validation=0.0, test=arguments.test, seed=arguments.seed)
+        tables |= {(part, name): table[parts == part] for part in ("train", "test")}
+    return tables
+
+
+def _compare(outcome, baseline):
+    """Retrieval and labels, where the data allow them."""
+    from specalign.cli.report_outcome import retrieval_figures, transferred_labels
+    from specalign.exceptions import MatchError
+
+    if outcome.pair is None:
+        return
+    try:
+        outcome.retrieval, missing = retrieval_figures(*outcome.pair, *outcome.test_spectra())
+        outcome.left_out |= missing
+    except MatchError as error:
+        outcome.left_out["retrieval"] = str(error)
+    if outcome.labels is not None:
+        outcome.predictions, missing = transferred_labels(
+            outcome.tables, outcome.prepared, outcome.labels, outcome.query, outcome.gallery, baseline
+        )
+        outcome.left_out |= missing
+
+
+def _rejected(patterns):
+    """What `specalign prepare` rejected, where its table lies beside the files; otherwise None.
+
+    It holds the files that could not be read too, of which the prepared spectra know nothing.
     """
+    from astropy.table import QTable
 
-    arguments: object
-    aligner: object
-    prepared: dict
-    test: dict
-    tables: dict
-    retrieval: dict
-    predictions: dict
-    labels: object
+    from specalign.cli.files import expand
 
-    def label_figures(self, names):
-        """Errors of each method for some labels, as one table."""
-        from astropy.table import vstack
-
-        from specalign.analysis import metrics
-
-        parts = []
-        for method, predicted in self.predictions.items():
-            part = metrics.labels(predicted, self.labels)["label", "unit", "n", "rmse", "bias", "mad", "r2"]
-            part.add_column([method] * len(part), name="method", index=0)
-            parts.append(part)
-        table = vstack(parts)
-        return table[[name in names for name in table["label"]]]
-
-    def r2(self, method, label="teff"):
-        """Coefficient of determination of one label."""
-        table = self.label_figures([label])
-        return float(table["r2"][table["method"] == method][0])
+    names = ("spectrum_id", "object_id", "reason")
+    paths = {path.parent / "rejected.ecsv" for path in expand(patterns)}
+    tables = [QTable.read(path, format="ascii.ecsv") for path in sorted(paths) if path.is_file()]
+    rows = [tuple(_text(row[name]) for name in names) for table in tables for row in table]
+    return QTable(rows=list(dict.fromkeys(rows)), names=names) if rows else None
 
 
-def write(path, outcome):
-    """Write the report and return its path."""
-    from specalign.plots import write_report
+def _text(value):
+    """A cell as it was written: ECSV gives an empty text back as a masked value."""
+    import numpy as np
 
-    return write_report(
-        path,
-        "specalign quickstart",
-        [_spectra(outcome), _training(outcome), _lookalikes(outcome), _labels(outcome), _next(outcome)],
-        subtitle=f"{GALLERY} and {QUERY}, {len(outcome.labels)} mock stars, {len(outcome.test[QUERY])} for the test",
-        headline=_headline(outcome),
-        notes=[MOCK],
-        provenance=_provenance(outcome),
-    )
+    return "" if value is np.ma.masked else str(value)
 
 
-def _headline(outcome):
-    first = next(iter(outcome.retrieval.values()))
-    zero_shot = next(iter(outcome.predictions))
-    factor = first["recall@1"] / first["chance_recall@1"]
-    return [
-        ("recall@1", f"{first['recall@1']:.2f}", f"{QUERY} to {GALLERY}; {factor:.0f} times chance"),
-        ("median rank", f"{first['median_rank']:.0f}", f"among {first['n_gallery']} spectra"),
-        ("R2 of Teff", f"{outcome.r2(zero_shot):.3f}", f"zero-shot: from labelled {GALLERY} spectra"),
-        ("R2 of Teff", f"{outcome.r2('linear probe'):.3f}", f"linear probe on {QUERY} embeddings"),
-    ]
-
-
-def _spectra(outcome):
-    from specalign.instruments import get_instrument
-    from specalign.plots import Section, plot_before_after, plot_kiel, plot_prepared
-
-    row = outcome.test[QUERY][0]
-    spectrum = get_instrument(QUERY).read(row.catalog["path"][0])[0]
-    figures = [
-        (plot_kiel(outcome.labels), "The mock stars; lower is larger, as always."),
-        (plot_before_after(spectrum, row), f"A {QUERY} spectrum as it was read, and as it was prepared."),
-        (plot_prepared(outcome.test[GALLERY]), f"Prepared {GALLERY} spectra; masked pixels are left out."),
-    ]
-    text = "\n\n".join(f"{rows!r}".strip("<>") for rows in outcome.prepared.values())
-    return Section("Spectra", text, figures=figures)
-
-
-def _training(outcome):
-    from specalign.plots import Section, plot_history
-
-    text = (
-        f"{outcome.aligner!r}".strip("<>")
-        + ". Stars were split by name: none of the test stars was trained on, and a tenth "
-        "of the training stars chose the best epoch."
-    )
-    return Section("Alignment", text, figures=[(plot_history(outcome.aligner.history), "Loss and recall by epoch.")])
-
-
-def _lookalikes(outcome):
-    from specalign.analysis import metrics
-    from specalign.data.embeddings import EmbeddingTable
-    from specalign.plots import Section, plot_embedding, plot_neighbours, plot_retrieval
-
-    queries, gallery = outcome.tables["test", QUERY], outcome.tables["test", GALLERY]
-    both = EmbeddingTable.concatenate([queries, gallery])
-    neighbours = gallery.search(queries[:1], k=3)
-    figures = [
-        (plot_retrieval(outcome.retrieval), "How often the star itself is among the first k."),
-        (plot_embedding(both, labels=outcome.labels, colour="teff"), "Both instruments in the shared space."),
-        (plot_neighbours(neighbours, outcome.test[QUERY], outcome.test[GALLERY]), "A query and its look-alikes."),
-    ]
-    caption = f"Retrieval among {len(gallery)} test stars; chance is one over their number."
-    return Section("Look-alikes", "", figures=figures, tables=[(metrics.compare(outcome.retrieval), caption)])
-
-
-def _labels(outcome):
-    from specalign.plots import Section, plot_labels
-
-    text = (
-        f"Zero-shot: the mean of the nearest labelled {GALLERY} spectra of training stars, for {QUERY} spectra of test "
-        f"stars; no {QUERY} spectrum had a label. The linear probe learned from labelled {QUERY} embeddings of the "
-        "training stars, and the baseline from their raw flux."
-    )
-    figures = [(plot_labels(table, outcome.labels), name) for name, table in outcome.predictions.items()]
-    caption = (
-        f"Errors on {len(outcome.test[QUERY])} test stars, in the unit given; mad is the median absolute deviation."
-    )
-    return Section("Labels", text, figures=figures[:2], tables=[(outcome.label_figures(SHOWN), caption)])
-
-
-def next_steps(folder):
-    """Commands that go on from here."""
-    return [
-        f"specalign inspect {folder}/mock/apogee/*0000.fits",
-        f"specalign search {folder}/embeddings/{QUERY}-test.fits --gallery {folder}/embeddings/{GALLERY}-test.fits",
-        f"specalign labels {folder}/embeddings/{QUERY}-test.fits --reference {folder}/embeddings/{GALLERY}-train.fits "
-        f"--labels {folder}/mock/labels.ecsv",
-        "specalign prepare YOUR-FILES/ --output prepared/",
-    ]
-
-
-def _next(outcome):
-    from specalign.plots import Section
-
-    return Section("What to do next", "\n\n".join(next_steps(outcome.arguments.output)))
-
-
-def _provenance(outcome):
-    options = {name: getattr(outcome.arguments, name) for name in ("stars", "max_epochs", "seed")}
-    return {"specalign": __version__, "command": "specalign quickstart", **options, "space": outcome.aligner.space}
-
-
-def summary(path, outcome, seconds):
-    """Print the figures and what to do next."""
-    from specalign.analysis import metrics
-    from specalign.cli.tables import print_table
-
-    print()
-    print_table(metrics.compare(outcome.retrieval)["method", "recall@1", "recall@10", "mrr", "median_rank"])
-    print_table(outcome.label_figures(SHOWN[:3]))
-    print(f"\n{path}: the report. {MOCK}")
-    print(f"done in {seconds:.0f} s; next:")
-    print("\n".join(f"    {line}" for line in next_steps(path.parent)))
+def _provenance(arguments):
+    options = ("aligner", "labels", "system", "query", "gallery", "test", "seed")
+    given = {name: getattr(arguments, name) for name in options if getattr(arguments, name) is not None}
+    return {"command": "specalign report", "prepared": [str(name) for name in arguments.prepared], **given}

@@ -18,12 +18,17 @@ _PUBLIC = {
     "plot_kiel": "labels",
     "plot_label_bins": "labels",
     "plot_labels": "labels",
+    "plot_neighbour_labels": "neighbours",
+    "plot_neighbour_map": "neighbours",
     "plot_neighbours": "spectra",
     "plot_overlay": "stars",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
     "plot_selected": "stars",
     "plot_training": "training",
+    "plot_retrieved": "neighbours",
+    "plot_transferred": "transfer",
+    "project": "projection",
     "write_report": "report",
 }
 

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,12 @@ __all__ = ["Section", "write_report"]
 
 #: Rows of a table that are shown; the rest is counted.
 MOST_ROWS = 60
+
+#: Texts of more characters may be broken into lines.
+LONG = 40
+
+#: Sharp on paper at the size of a page, and far below the size at which mail servers refuse a file.
+DPI = 160
 
 
 @dataclass
@@ -70,8 +77,9 @@ def write_report(path, title, sections, *, subtitle="", headline=(), notes=(), p
     ...     "Mock data." in path.read_text(encoding="utf-8")
     True
     """
-    parts = [_header(title, subtitle), _notes(notes), _headline(headline)]
-    parts += [_section(section, number) for number, section in enumerate(sections, 1)]
+    names = _anchors([section.title for section in sections])
+    parts = [_header(title, subtitle), _notes(notes), _headline(headline), _contents(sections, names, provenance)]
+    parts += [_section(section, name) for section, name in zip(sections, names, strict=True)]
     parts += [_provenance(provenance or {})]
     page = _PAGE.format(title=html.escape(title), style=_STYLE, body="\n".join(part for part in parts if part))
     with atomic_write(path) as temporary:
@@ -97,22 +105,61 @@ def _headline(cards):
     return f'<ul class="headline">{items}</ul>' if items else ""
 
 
-def _section(section, number):
+def _anchors(titles):
+    """A name for each title that stays the same when sections move, so that links into a report keep working."""
+    names = []
+    for title in titles:
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+        taken = sum(re.fullmatch(rf"{re.escape(name)}(--\d+)?", other) is not None for other in [*names, "provenance"])
+        names.append(f"{name}--{taken + 1}" if taken else name)
+    return names
+
+
+def _contents(sections, names, provenance):
+    entries = [(name, section.title) for name, section in zip(names, sections, strict=True)]
+    entries += [("provenance", "Provenance")] if provenance else []
+    items = "".join(f'<li><a href="#{name}">{html.escape(title)}</a></li>' for name, title in entries)
+    return f'<nav aria-label="Contents"><ol>{items}</ol></nav>' if len(entries) > 1 else ""
+
+
+def _section(section, name):
     text = "".join(f"<p>{html.escape(part.strip())}</p>" for part in section.text.split("\n\n") if part.strip())
     tables = "".join(_table(table, caption) for table, caption in section.tables)
     figures = "".join(_figure(figure, caption) for figure, caption in section.figures)
     title = html.escape(section.title)
-    return f'<section id="s{number}"><h2>{title}</h2>{text}{_notes(section.notes)}{tables}{figures}</section>'
+    return f'<section id="{name}"><h2>{title}</h2>{text}{_notes(section.notes)}{figures}{tables}</section>'
 
 
 def _figure(figure, caption):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160)
+    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
     data = base64.b64encode(buffer.getvalue()).decode()
-    words = html.escape(caption)
+    words, instead = html.escape(caption), html.escape(_in_words(figure), quote=True)
     width = round(figure.get_figwidth() * 110)
-    image = f'<img src="data:image/png;base64,{data}" alt="{words}" style="width:{width}px">'
+    image = f'<img src="data:image/png;base64,{data}" alt="{instead}" style="width:{width}px">'
     return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
+
+
+def _in_words(figure):
+    """What a reader hears who cannot see the figure; the caption is read anyway."""
+    panels = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    words = [" ".join(_panel_in_words(ax).split()) for ax in panels]
+    count = f"{len(panels)} panels. " if len(panels) > 1 else ""
+    return f"Figure. {count}{'; '.join(filter(None, words))}."
+
+
+def _panel_in_words(ax):
+    title = ax.get_title(loc="left") or ax.get_title()
+    x = _axis_label(ax, ax.get_shared_x_axes(), "get_xlabel")
+    y = _axis_label(ax, ax.get_shared_y_axes(), "get_ylabel")
+    axes = f"{y} against {x}" if x and y else x or y
+    return ": ".join(filter(None, (title, axes)))
+
+
+def _axis_label(ax, shared, name):
+    """The label of an axis, or of the panel with which it is shared."""
+    panels = [ax, *(other for other in ax.figure.axes if other in shared.get_siblings(ax))]
+    return next(filter(None, (getattr(panel, name)() for panel in panels)), "")
 
 
 def _table(table, caption):
@@ -163,7 +210,9 @@ def _cell(value):
         return f'<td class="number">{value:,}</td>'.replace(",", "\u2009")
     if isinstance(value, (float, np.floating)):
         return f'<td class="number">{_number(value)}</td>'
-    return f"<td>{html.escape(str(value))}</td>"
+    text = str(value)
+    kind = ' class="long"' if len(text) > LONG else ""
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 def _number(value):
@@ -180,7 +229,7 @@ def _number(value):
 def _provenance(facts):
     if not facts:
         return ""
-    return f'<section class="provenance"><h2>Provenance</h2>{_facts(facts)}</section>'
+    return f'<section id="provenance"><h2>Provenance</h2>{_facts(facts)}</section>'
 
 
 def _facts(facts):
@@ -212,19 +261,28 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 
+# Figures keep their white paper on a dark page: their colours were chosen for it.
 _STYLE = """
-:root { --ink: #22282f; --soft: #5d6873; --line: #dfe4e9; --accent: #1f5fa8; --paper: #ffffff; }
+:root { color-scheme: light dark; --ink: #22282f; --soft: #5d6873; --line: #dfe4e9; --accent: #1f5fa8; --paper: #ffffff;
+  --desk: #f3f5f7; --note: #fff7e3; --mark: #d9a21b; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #dde3e9; --soft: #9da8b3; --line: #39424c; --accent: #7fb2ea; --paper: #1b2027; --desk: #12161b;
+    --note: #332b15; --mark: #b98a12; }
+}
 * { box-sizing: border-box; }
-body { margin: 0; background: #f3f5f7; color: var(--ink);
+body { margin: 0; background: var(--desk); color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 main { max-width: 64rem; margin: 2rem auto; padding: 2.5rem 3rem; background: var(--paper); border-radius: 6px;
   box-shadow: 0 1px 4px rgba(20, 30, 40, .12); }
 header { border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem; border-bottom: 1px solid var(--line); }
-p { margin: .5rem 0; max-width: 46rem; }
+p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
+a { color: var(--accent); }
+nav ol { columns: 2 16rem; margin: 1rem 0; padding-left: 1.6rem; font-size: .95rem; }
+nav li { break-inside: avoid; }
 .subtitle { color: var(--soft); margin-bottom: 1rem; }
-.note { background: #fff7e3; border-left: 4px solid #d9a21b; padding: .6rem .9rem; }
+.note { background: var(--note); border-left: 4px solid var(--mark); padding: .6rem .9rem; }
 .headline { list-style: none; display: grid; grid-template-columns: repeat(auto-fit, minmax(11.5rem, 1fr)); gap: .8rem;
   padding: 0; margin: 1.5rem 0; }
 .headline li { border: 1px solid var(--line); border-radius: 6px; padding: .7rem .9rem; }
@@ -237,25 +295,32 @@ caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align: left; }
 th { vertical-align: bottom; }
 td { white-space: nowrap; }
+td.long { white-space: normal; min-width: 18rem; }
 thead th { border-bottom: 2px solid var(--ink); }
 thead:has(.units) th { border-bottom: 0; padding-bottom: 0; }
 .units td { color: var(--soft); font-size: .8rem; border-bottom: 2px solid var(--ink); padding-top: 0; }
 .number { text-align: right; }
 figure { margin: 1.2rem 0; }
-img { max-width: 100%; height: auto; }
+img { max-width: 100%; height: auto; background: #ffffff; border-radius: 3px; }
 figcaption { color: var(--soft); font-size: .88rem; max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; font-size: .84rem; margin: .3rem 0; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 code { font: .95em ui-monospace, "DejaVu Sans Mono", monospace; }
 @media (max-width: 40rem) { main { margin: 0; padding: 1.2rem; border-radius: 0; } }
+@page { size: A4; margin: 16mm 15mm; }
 @media print {
+  :root { color-scheme: light; }
   body { background: none; font-size: 10.5pt; }
   main { margin: 0; padding: 0; max-width: none; box-shadow: none; }
   .table { overflow: visible; }
-  td { white-space: normal; }
-  table { font-size: 8pt; }
-  h2 { break-after: avoid; }
+  td { white-space: normal; overflow-wrap: anywhere; }
+  table { font-size: 7.5pt; width: 100%; }
+  thead { display: table-header-group; }
+  caption, h2 { break-after: avoid; }
+  h2 + p { break-after: avoid; }
+  img { max-height: 215mm; width: auto; }
+  p { orphans: 3; widows: 3; }
   figure, tr, .headline li, .note { break-inside: avoid; }
   .note, .headline li, header { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

@@ -1,15 +1,20 @@
 """The shared space: how often stars are found again, and how it looks in two dimensions."""
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from specalign.data.columns import column_values, match_rows
 from specalign.plots.labels import label_text
-from specalign.plots.style import MUTED, PALETTE, instrument_colour, new_axes, styled, unit_label
+from specalign.plots.projection import Projection, project
+from specalign.plots.style import MUTED, PALETTE, instrument_colour, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_embedding", "plot_retrieval"]
 
-#: t-SNE of more rows takes minutes.
-TSNE_ROWS = 4000
+#: Shapes that tell instruments apart where the colour shows a label.
+SHAPES = ("o", "^", "s", "D", "v", "P")
+
+#: Panels beside each other.
+COLUMNS = 3
 
 
 @styled
@@ -53,73 +58,122 @@ def _draw_chance(ax, figures):
 
 @styled
 def plot_embedding(table, method="pca", labels=None, colour=None, ax=None, seed=0):
-    """The vectors in two dimensions.
+    """The vectors in two dimensions, coloured by instrument or by labels.
 
     Parameters
     ----------
     table : `~specalign.EmbeddingTable`
-    method : {"pca", "tsne"}
-        t-SNE takes at most 4,000 rows, chosen by the seed; the title says so.
+        Of one instrument or of several: each has a shape of its own.
+    method : {"pca", "tsne", "umap"} or `~specalign.plots.projection.Projection`
+        See `specalign.plots.project`, which has been called already where a projection is given: ``table`` is not
+        looked at then, so that several figures cost one projection.
     labels : `~astropy.table.QTable`, optional
-    colour : str, optional
-        A label to colour by; otherwise the instrument.
+        object_id (once each) and labels with units.  Stars without a value are grey.
+    colour : str or sequence of str, optional
+        A label to colour by, or ``"instrument"``, which is the default.  Several of them get a panel each.
     ax : `~matplotlib.axes.Axes`, optional
+        For one colour.
     seed : int
+        For t-SNE and UMAP.
 
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Raises
+    ------
+    LabelError
+        A label is not in the table, or has no unit.
+    SpectrumError
+        There are fewer than three rows.
     """
-    ax = new_axes(ax, width=5.6, height=4.4)
-    kept = _sample(len(table), method, seed)
-    table = table[kept] if len(kept) < len(table) else table
-    points, names = _project(table.vectors, method, seed)
-    if colour is None:
-        _draw_instruments(ax, points, table.instrument)
-    else:
-        _draw_coloured(ax, points, table, labels, colour)
-    ax.set(xlabel=names[0], ylabel=names[1], title=f"{len(table)} spectra, {', '.join(np.unique(table.instrument))}")
-    return ax.figure
+    projection = method if isinstance(method, Projection) else project(table, method, seed)
+    colours = [colour or "instrument"] if colour is None or isinstance(colour, str) else list(colour)
+    if not colours or (ax is not None and len(colours) > 1):
+        raise ValueError(f"colour: expected one label for one ax, or one label or more, got {colours}")
+    panels = [new_axes(ax, width=5.6, height=4.4)] if len(colours) == 1 else _panels(len(colours))
+    for panel, name in zip(panels, colours, strict=True):
+        _draw_cloud(panel, projection, labels, name, name_bar=len(panels) == 1)
+        panel.set(xlabel=projection.axis_labels[0], ylabel=projection.axis_labels[1])
+    _outer_labels(panels)
+    _title_embedding(panels, projection, colours)
+    return panels[0].figure
 
 
-def _sample(n, method, seed):
-    if method not in ("pca", "tsne"):
-        raise ValueError(f"method: expected 'pca' or 'tsne', got {method!r}")
-    if method == "pca" or n <= TSNE_ROWS:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(seed).permutation(n)[:TSNE_ROWS])
+def _panels(n):
+    columns = 2 if n == 4 else min(n, COLUMNS)
+    rows = -(-n // columns)
+    figure = new_figure(width=3.4 * columns, height=3.0 * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax in axes[n:]:
+        ax.remove()
+    for ax in axes[max(0, n - columns) : n]:
+        ax.tick_params(labelbottom=True)
+    return list(axes[:n])
 
 
-def _project(vectors, method, seed):
-    if method == "tsne":
-        from sklearn.manifold import TSNE
-
-        perplexity = min(30, max(1, (len(vectors) - 1) / 3))
-        model = TSNE(2, init="pca", random_state=seed, perplexity=perplexity, metric="cosine")
-        return model.fit_transform(vectors), ["t-SNE 1 [arbitrary]", "t-SNE 2 [arbitrary]"]
-    from sklearn.decomposition import PCA
-
-    model = PCA(2, random_state=seed)
-    points = model.fit_transform(vectors)
-    shares = [
-        f"PC {i} [dimensionless], {100 * s:.0f} % of variance" for i, s in enumerate(model.explained_variance_ratio_, 1)
-    ]
-    return points, shares
+def _outer_labels(panels):
+    """Say what the shared axes are once: below the last panel of a column, and beside the first one of a row."""
+    columns = 2 if len(panels) == 4 else COLUMNS
+    for number, panel in enumerate(panels):
+        if number % columns:
+            panel.set_ylabel("")
+        if number + columns < len(panels):
+            panel.set_xlabel("")
 
 
-def _draw_instruments(ax, points, instrument):
-    for number, name in enumerate(np.unique(instrument)):
-        rows = instrument == name
-        color = instrument_colour(name, number)
-        ax.scatter(*points[rows].T, s=8, alpha=0.6, linewidths=0, color=color, label=name, rasterized=True)
-    ax.legend(fontsize=8, markerscale=2)
+def _title_embedding(panels, projection, colours):
+    table, left = projection.table, projection.n_left_out
+    title = f"{len(table)} spectra, {', '.join(np.unique(table.instrument))}"
+    title += f" ({left} more are not shown)" if left else ""
+    if len(panels) == 1:
+        panels[0].set_title(title)
+        return
+    panels[0].figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    for panel, name in zip(panels, colours, strict=True):
+        panel.set_title("Instrument" if name == "instrument" else label_text(name), fontweight="normal")
 
 
-def _draw_coloured(ax, points, table, labels, colour):
-    values, unit, _ = column_values(labels, colour)
-    rows = match_rows(table.object_id, labels["object_id"])
-    values = np.where(rows >= 0, values[rows], np.nan)
+def _draw_cloud(ax, projection, labels, colour, name_bar):
+    instrument = projection.table.instrument
+    if colour == "instrument":
+        for number, name in enumerate(np.unique(instrument)):
+            _scatter(
+                ax, projection.points[instrument == name], number, color=instrument_colour(name, number), label=name
+            )
+        ax.legend(fontsize=8, markerscale=2)
+        return
+    values, unit = _values(projection.table, labels, colour)
     there = np.isfinite(values)
-    ax.scatter(*points[~there].T, s=5, color=MUTED, linewidths=0, alpha=0.4)
-    cloud = ax.scatter(*points[there].T, s=8, c=values[there], linewidths=0, alpha=0.8, rasterized=True)
-    ax.figure.colorbar(cloud, ax=ax, label=unit_label(label_text(colour), unit), pad=0.02)
+    limits = np.percentile(values[there], [1, 99]) if there.any() else (0, 1)
+    for number, name in enumerate(np.unique(instrument)):
+        mine = instrument == name
+        _scatter(ax, projection.points[mine & ~there], number, s=5, color=MUTED, alpha=0.4)
+        shade = {"c": values[mine & there], "vmin": limits[0], "vmax": limits[1]}
+        cloud = _scatter(ax, projection.points[mine & there], number, label=name, **shade)
+    text = unit_label(label_text(colour) if name_bar else "", unit).strip()
+    ax.figure.colorbar(cloud, ax=ax, label=text, pad=0.02, extend="both")
+    if len(np.unique(instrument)) > 1:
+        _legend_of_shapes(ax, np.unique(instrument), there.all())
+
+
+def _scatter(ax, points, number, **look):
+    """Points of one instrument; drawn as pixels, since a page with thousands of vector points cannot be scrolled."""
+    look = {"s": 9, "alpha": 0.7, "linewidths": 0, "rasterized": True, "marker": SHAPES[number % len(SHAPES)]} | look
+    return ax.scatter(*points.T, **look)
+
+
+def _values(table, labels, name):
+    if labels is None:
+        raise ValueError(f"labels: expected a table with {name!r} to colour by, got none")
+    values, unit, _ = column_values(labels, name)
+    rows = match_rows(table.object_id, labels["object_id"])
+    return np.where(rows >= 0, values[rows], np.nan), unit
+
+
+def _legend_of_shapes(ax, names, complete):
+    shapes = [
+        Line2D([], [], linestyle="", marker=SHAPES[number % len(SHAPES)], color=MUTED, markersize=4.5, label=name)
+        for number, name in enumerate(names)
+    ]
+    ax.legend(handles=shapes, fontsize=7.5, title=None if complete else "small, grey: no value", title_fontsize=7.5)

@@ -41,17 +41,24 @@ def test_no_test_star_was_trained_on(small):
 def test_the_report_is_one_file_that_says_what_is_mock(small):
     text = (small / "report.html").read_text(encoding="utf-8")
     assert "Every spectrum here is a mock" in text
-    assert text.count("data:image/png;base64,") >= 8
+    assert text.count("data:image/png;base64,") >= 14
+    assert (small / "report.html").stat().st_size < 15e6
     assert not re.search(r"(src|href)=[\"']?(https?:|//|file:)", text)
-    for words in ("recall@1", "zero-shot, from apogee", "linear probe", "baseline: MLP on raw flux", "chance"):
+    for words in (
+        "recall@1", "zero-shot, from apogee", "linear probe", "baseline: MLP on raw flux", "chance",
+        "t-SNE 1 [arbitrary]",
+        "UMAP 1 [arbitrary]", "Kiel diagram", "[Mg/Fe] against [Fe/H]", "Catalogue checks", "No spectrum was rejected",
+    ):  # fmt: skip
         assert words in text
 
 
 def test_it_can_be_run_again(small, capsys):
     before = EmbeddingTable.read(small / "embeddings" / "nirspec-test.fits")
+    report = (small / "report.html").read_bytes()
     assert quickstart(small, "--stars", 60, "--max-epochs", 2) == 0
     after = EmbeddingTable.read(small / "embeddings" / "nirspec-test.fits")
     assert np.array_equal(before.vectors, after.vectors)
+    assert (small / "report.html").read_bytes() == report
     text = capsys.readouterr().out
     assert "1/6" in text
     assert "next:" in text
@@ -61,6 +68,7 @@ def test_it_can_be_run_again(small, capsys):
 def test_the_full_one_finds_stars_and_labels_them(tmp_path):
     folder = tmp_path / "run"
     assert quickstart(folder) == 0
+    assert 2e6 < (folder / "report.html").stat().st_size < 15e6
     tables = {name: EmbeddingTable.read(folder / "embeddings" / f"{name}-test.fits") for name in ("apogee", "nirspec")}
     figures = metrics.retrieval(tables["nirspec"], tables["apogee"])
     assert figures["n_gallery"] > 250

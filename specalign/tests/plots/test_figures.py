@@ -134,8 +134,8 @@ def test_embedding_in_two_dimensions(embeddings, labels, method, tmp_path):
 
 
 def test_an_unknown_method_is_an_error(embeddings):
-    with pytest.raises(ValueError, match="expected 'pca' or 'tsne', got 'umap'"):
-        plots.plot_embedding(embeddings, method="umap")
+    with pytest.raises(ValueError, match="expected one of pca, tsne, umap, got 'som'"):
+        plots.plot_embedding(embeddings, method="som")
 
 
 @dataclass

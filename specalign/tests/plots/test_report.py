@@ -7,7 +7,7 @@ import pytest
 from astropy.table import MaskedColumn, QTable, Table
 
 from specalign.exceptions import SpecalignError
-from specalign.plots import Section, plot_kiel, write_report
+from specalign.plots import Section, plot_kiel, plot_transferred, write_report
 
 
 class Reader(HTMLParser):
@@ -18,11 +18,17 @@ class Reader(HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.links, self.images, self.text = [], [], 0, []
+        self.names, self.anchors, self.alts = [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.open += [] if tag in self.EMPTY else [tag]
         self.images += tag == "img"
-        self.links += [value for name, value in attrs if name in ("src", "href")]
+        attrs = dict(attrs)
+        if tag == "a":
+            self.anchors.append(attrs.pop("href"))
+        self.links += [attrs[name] for name in ("src", "href") if name in attrs]
+        self.names += [attrs["id"]] if "id" in attrs else []
+        self.alts += [attrs["alt"]] if "alt" in attrs else []
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -106,3 +112,36 @@ def test_a_column_of_vectors_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(SpecalignError, match="'flux' has 2 dimensions"):
         write_report(tmp_path / "r.html", "t", [Section("s", tables=[(table, "c")])])
     assert not list(tmp_path.iterdir())
+
+
+def test_contents_lead_to_every_section(tmp_path):
+    titles = ["Look-alikes", "[Mg/Fe] & more", "Look-alikes", "Look-alikes 2", "Provenance", "★"]
+    path = tmp_path / "r.html"
+    write_report(path, "t", [Section(title) for title in titles], provenance={"seed": 1})
+    page = read(path)
+    assert page.anchors == [f"#{name}" for name in page.names]
+    assert len(set(page.names)) == len(titles) + 1
+    assert page.names[0] == "look-alikes"
+    assert page.names[-1] == "provenance"
+    assert all(re.fullmatch(r"#[a-z0-9-]+", anchor) for anchor in page.anchors)
+
+
+def test_figures_are_told_in_words(tmp_path, predicted, labels):
+    path = tmp_path / "r.html"
+    write_report(path, "t", [Section("s", figures=[(plot_transferred(predicted, labels), 'A "caption" <b>')])])
+    page = read(path)
+    words = "Surface gravity log g [dex(cm s⁻²)] against Effective temperature [K]"
+    assert page.alts == [f"Figure. 2 panels. 300 stars, true: {words}; Transferred: {words}."]
+    assert 'A "caption" <b>' in page.text
+
+
+def test_it_prints_on_white_and_keeps_figures_whole(tmp_path):
+    """What a browser does with it has to be looked at; this only holds the rules in place."""
+    path = tmp_path / "r.html"
+    write_report(path, "t", [Section("s")])
+    text = path.read_text(encoding="utf-8")
+    assert "@page { size: A4" in text
+    assert "@media screen and (prefers-color-scheme: dark)" in text
+    printed = text.split("@media print")[1]
+    assert re.search(r"figure, tr[^}]*break-inside: avoid", printed)
+    assert "max-height: 215mm" in printed
