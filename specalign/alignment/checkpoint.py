@@ -15,7 +15,14 @@ from safetensors import SafetensorError
 from specalign.exceptions import CheckpointError
 from specalign.io.files import atomic_write
 
-__all__ = ["load_checkpoint", "save_checkpoint", "weights_digest"]
+__all__ = [
+    "load_checkpoint",
+    "read_description",
+    "read_member",
+    "save_checkpoint",
+    "weights_digest",
+    "write_description",
+]
 
 FORMAT, VERSION = "specalign aligner", 1
 DESCRIPTION = "aligner.json"
@@ -43,10 +50,15 @@ def save_checkpoint(folder, description, tensors):
     entry = {"file": weights.name, "sha256": digest, "bytes": len(content)}
     whole = {"format": FORMAT, "version": VERSION, "weights": entry, **description}
     _write(weights, content)
-    _write(folder / DESCRIPTION, _canonical(whole | {"sha256": _digest(whole)}))
+    write_description(folder / DESCRIPTION, whole)
     for other in folder.iterdir():
         if WEIGHTS_NAME.fullmatch(other.name) and other != weights:
             other.unlink()
+
+
+def write_description(path, value):
+    """Write JSON-like facts with their own digest: all of them, or nothing."""
+    _write(path, _canonical(value | {"sha256": _digest(value)}))
 
 
 def _write(path, content):
@@ -71,10 +83,10 @@ def load_checkpoint(folder):
         Files are missing, were changed, or are not ours; the message names the file.
     """
     folder = Path(folder)
-    description = _read_description(folder / DESCRIPTION)
+    description = read_description(folder / DESCRIPTION)
     entry = description["weights"]
     path = folder / _weights_name(entry, folder)
-    content = _read(path, entry["bytes"])
+    content = read_member(path, entry["bytes"])
     if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise CheckpointError(f"{path}: the weights do not have the digest that {DESCRIPTION} states; {_COPY}")
     _check_header(path, content)
@@ -87,30 +99,36 @@ def load_checkpoint(folder):
 _COPY = "copy the folder again from where it was saved, or train anew"
 
 
-def _read(path, largest):
+def read_member(path, largest, kind="aligner"):
     """Content of a regular file; at most one byte more than the stated size is ever read."""
     try:
         if path.is_symlink() or not path.is_file():
-            raise CheckpointError(f"{path}: expected a file of a saved aligner, found none; {_COPY}")
+            raise CheckpointError(f"{path}: expected a file of a saved {kind}, found none; {_COPY}")
         with open(path, "rb") as file:
             return file.read(largest + 1)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _read_description(path):
-    content = _read(path, LARGEST_DESCRIPTION)
+def read_description(path, kind=FORMAT, version=VERSION):
+    """What `write_description` wrote: a dict whose ``format`` and ``version`` are those, and whose digest fits.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    content = read_member(path, LARGEST_DESCRIPTION, kind.removeprefix("specalign "))
     if len(content) > LARGEST_DESCRIPTION:
         raise CheckpointError(f"{path}: expected at most {LARGEST_DESCRIPTION} bytes of JSON, found more; not ours")
     try:
         value = json.loads(content.decode())
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected JSON ({type(error).__name__}: {error}); {_COPY}") from error
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected a description with format {FORMAT!r}; this is not a saved aligner")
-    if value.get("version") != VERSION:
+    if not isinstance(value, dict) or value.get("format") != kind:
+        raise CheckpointError(f"{path}: expected a description with format {kind!r}; this is another file")
+    if value.get("version") != version:
         raise CheckpointError(
-            f"{path}: expected version {VERSION} of the format, got {value.get('version')!r}; update specalign"
+            f"{path}: expected version {version} of the format, got {value.get('version')!r}; update specalign"
         )
     stated = value.pop("sha256", None)
     if stated != _digest_or_none(value) or content != _canonical(value | {"sha256": stated}):

@@ -10,7 +10,7 @@ from specalign import __version__
 
 __all__ = ["VERBS", "build_parser"]
 
-VERBS = ("quickstart", "instruments", "inspect", "prepare", "train", "embed", "search", "labels")
+VERBS = ("quickstart", "instruments", "inspect", "prepare", "train", "embed", "search", "labels", "model", "predict")
 
 DESCRIPTION = """\
 One shared space for every stellar spectrograph: prepare the spectra of several

@@ -2,7 +2,8 @@
 
 Mock stars are written as APOGEE and NIRSpec files, read, prepared, aligned in
 one space, looked up and labelled; stars of the test part are never trained on.
-The report, the aligner, the embeddings and the labels stay in the folder.
+The report, the aligner, the embeddings, the labels, and a model for `specalign predict` (not for science) stay
+in the folder.
 """
 
 import time
@@ -34,6 +35,7 @@ def run(arguments):
     tables = embed(aligner, train, test, folder)
     retrieval = retrieve(tables, test)
     predictions = label(tables, train, test, labels, folder)
+    keep_model(aligner, tables, train, labels, folder)
     print("6/6 the report")
     outcome = Outcome(arguments, aligner, prepared, test, tables, retrieval, predictions, labels)
     path = write(folder / "report.html", outcome)
@@ -124,3 +126,15 @@ def label(tables, train, test, labels, folder):
     for name, table in zip(("zero-shot", "linear-probe", "raw-flux-mlp"), predictions.values(), strict=True):
         write_table(table, folder / "labels" / f"{QUERY}-{name}.ecsv")
     return predictions
+
+
+def keep_model(aligner, tables, train, labels, folder):
+    """Write a model that labels new NIRSpec spectra, to try `specalign predict` with."""
+    from specalign.data.embeddings import EmbeddingTable
+    from specalign.prediction import LabelTransfer
+
+    reference = EmbeddingTable.concatenate([tables["train", GALLERY], tables["train", QUERY]])
+    note = "the quickstart made it of mock spectra"
+    model = LabelTransfer.build(aligner, reference, labels, [train[QUERY]], note=note, science=False)
+    model.save(folder / "model")
+    print(f"{folder / 'model'}: {model!r}")

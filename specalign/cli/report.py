@@ -155,6 +155,7 @@ def next_steps(folder):
         f"specalign search {folder}/embeddings/{QUERY}-test.fits --gallery {folder}/embeddings/{GALLERY}-test.fits",
         f"specalign labels {folder}/embeddings/{QUERY}-test.fits --reference {folder}/embeddings/{GALLERY}-train.fits "
         f"--labels {folder}/mock/labels.ecsv",
+        f"specalign predict YOUR-NIRSPEC-FILES/ --model {folder}/model --output labels.ecsv",
         "specalign prepare YOUR-FILES/ --output prepared/",
     ]
 
