@@ -20,7 +20,7 @@ from specalign.exceptions import MatchError, SpectrumError
 __all__ = ["FIGURES", "TrainingDomain"]
 
 #: The figures, and the side on which a foreign spectrum lies.
-FIGURES = {"similarity": "low", "residual": "high", "isolation": "high", "structure": "low"}
+FIGURES = {"similarity": "low", "residual": "high", "isolation": "high", "likeness": "low"}
 
 FEWEST_STARS = 20
 MOST_ROWS = 4096  # training rows that are kept to compare with
@@ -37,8 +37,8 @@ class TrainingDomain:
     ``similarity``: mean cosine to the nearest embeddings.  ``residual``: mean squared residual a pixel, in units of the
     stated variance and of what the factors leave of training spectra.  ``isolation``: how far its factors are from
     those of the nearest training spectra, relative to their own neighbours' distances (the local outlier factor,
-    Breunig et al. 2000, SIGMOD, 93).  ``structure``: mean squared deviation a pixel from a constant, in units of the
-    stated variance; 1 where there is nothing but noise.
+    Breunig et al. 2000, SIGMOD, 93).  ``likeness``: correlation of the flux with the mean training spectrum over the
+    good pixels, weighted with the inverse variance; 0 where there is nothing but noise.
 
     A figure's threshold is a quantile of what training spectra reach that are compared with the spectra of other
     stars.  Beyond these, a spectrum below the training spectra's S/N or share of good pixels, or in another frame, is
@@ -179,7 +179,7 @@ class Sample:
 
     def figures(self, prepared, vectors):
         """Dict of the figures (N,) of other rows."""
-        coordinates, residual, structure = self._flux_figures(prepared)
+        coordinates, residual, likeness = self._flux_figures(prepared)
         nearest, _ = ops.topk_similarity(
             np.ascontiguousarray(vectors, np.float32), self.vectors, min(N_NEIGHBOURS, len(self.vectors))
         )
@@ -188,7 +188,7 @@ class Sample:
             "similarity": nearest.numpy().astype(np.float64).mean(axis=1),
             "residual": residual,
             "isolation": isolation,
-            "structure": structure,
+            "likeness": likeness,
         }
 
     @functools.cached_property
@@ -206,7 +206,7 @@ class Sample:
         return inputs
 
     def _flux_figures(self, prepared):
-        """Factors (N, K), residual (N,) and structure (N,), in blocks of rows."""
+        """Factors (N, K), residual (N,) and likeness (N,), in blocks of rows."""
         starts = range(0, len(prepared), BLOCK_ROWS)
         blocks = [self._block(prepared, np.arange(i, min(i + BLOCK_ROWS, len(prepared)))) for i in starts]
         if not blocks:
@@ -220,9 +220,17 @@ class Sample:
         flux = inputs["flux"].numpy().astype(np.float64)
         stated = np.where(prepared.mask[rows], 0, prepared.ivar[rows]).astype(np.float64)
         weight = stated / (float(model.scale) + model.excess.numpy() * stated)
-        level = (stated * flux).sum(axis=1, keepdims=True) / stated.sum(axis=1, keepdims=True)
-        return mean.numpy(), _mean_square(weight, flux - expected, CLIP), _mean_square(stated, flux - level)
+        raw = np.where(prepared.mask[rows], 0, prepared.flux[rows]).astype(np.float64)
+        return mean.numpy(), _mean_square(weight, flux - expected), _correlation(stated, raw, model.mean.numpy())
 
 
-def _mean_square(weight, residual, clip=np.inf):
-    return np.minimum(weight * residual**2, clip).sum(axis=1) / (weight > 0).sum(axis=1)
+def _mean_square(weight, residual):
+    return np.minimum(weight * residual**2, CLIP).sum(axis=1) / (weight > 0).sum(axis=1)
+
+
+def _correlation(weight, x, y):
+    """Weighted correlation (N,) of rows x with rows or one row y; 0 where one of them is constant."""
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    x, y = (one - (weight * one).sum(axis=1, keepdims=True) for one in (x, y))
+    scale = np.sqrt((weight * x**2).sum(axis=1) * (weight * y**2).sum(axis=1))
+    return (weight * x * y).sum(axis=1) / np.where(scale > 0, scale, 1)

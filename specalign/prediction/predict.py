@@ -35,7 +35,7 @@ def predict(spectra, model, *, visits="combined"):
     `~astropy.table.QTable`
         A row a spectrum, in the order of the input: object_id, spectrum_id, instrument; every label and its ``*_err``,
         with units; ``in_domain``, ``domain_reasons`` (why not), and the figures behind them, ``domain_similarity``,
-        ``domain_residual``, ``domain_isolation``, ``domain_structure`` (see `~specalign.prediction.TrainingDomain`);
+        ``domain_residual``, ``domain_isolation``, ``domain_likeness`` (see `~specalign.prediction.TrainingDomain`);
         snr, good_fraction; nearest_object_id, nearest_similarity (the nearest labelled star), in_reference (the star
         itself is labelled, and its own label went into the prediction); path.
 
@@ -70,13 +70,13 @@ def predict(spectra, model, *, visits="combined"):
     parts, order, rejected = prepared_parts(spectra, model.records, visits)
     if not parts:
         raise EmptySpectrumError(_nothing_left(rejected))
+    tables = [model.predict(part) for part in parts]
     if not model.science:
         warnings.warn(
             f"this model is not for science: {model.facts['note'] or 'it was made to try the software'}",
             MockModelWarning,
             stacklevel=2,
         )
-    tables = [model.predict(part) for part in parts]
     table = vstack(tables, metadata_conflicts="silent")[np.argsort(np.concatenate(order))]
     table.meta = {**tables[0].meta, "rejected": rejected}  # vstack joins the lists of all parts
     return table
