@@ -16,6 +16,7 @@ Data walks through the package in one direction, and its folders stand in that o
 ``ops``          batched similarity in torch
 ``alignment``    several encoders into one shared space
 ``analysis``     look-alikes, labels, metrics
+``prediction``   labels of new spectra with a saved model
 ``plots``        figures and the report
 ``cli``          the command line
 
@@ -35,6 +36,7 @@ _PUBLIC = {
     "get_instrument": "specalign.instruments",
     "match": "specalign.data.matching",
     "metrics": "specalign.analysis",
+    "predict": "specalign.prediction",
     "read_labels": "specalign.data.labels",
 }
 

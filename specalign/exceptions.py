@@ -13,6 +13,7 @@ __all__ = [
     "MatchError",
     "MissingExtraError",
     "MissingFactError",
+    "MockModelWarning",
     "NonFiniteLossError",
     "PluginError",
     "PluginWarning",
@@ -102,6 +103,10 @@ class SkippedProductWarning(SpecalignWarning):
 
 class UnreliableVelocityWarning(VelocityWarning):
     """Measured velocities are not to be trusted; the message names the spectra and says why."""
+
+
+class MockModelWarning(SpecalignWarning):
+    """A model was made to try the software, for instance from mock spectra: what it predicts is not for science."""
 
 
 class PluginWarning(SpecalignWarning):

@@ -16,7 +16,17 @@ from safetensors import SafetensorError
 from specalign.exceptions import CheckpointError
 from specalign.io.files import atomic_write
 
-__all__ = ["ALIGNER", "REGRESSOR", "Kind", "load_checkpoint", "save_checkpoint", "weights_digest"]
+__all__ = [
+    "ALIGNER",
+    "REGRESSOR",
+    "Kind",
+    "load_checkpoint",
+    "read_description",
+    "read_member",
+    "save_checkpoint",
+    "weights_digest",
+    "write_description",
+]
 
 VERSION = 1
 LARGEST_DESCRIPTION = 16 * 2**20  # bytes
@@ -67,10 +77,15 @@ def save_checkpoint(folder, description, tensors, kind=ALIGNER):
     entry = {"file": weights.name, "sha256": digest, "bytes": len(content)}
     whole = {"format": kind.format, "version": VERSION, "weights": entry, **description}
     _write(weights, content)
-    _write(folder / kind.description, _canonical(whole | {"sha256": _digest(whole)}))
+    write_description(folder / kind.description, whole)
     for other in folder.iterdir():
         if kind.is_weights(other.name) and other != weights:
             other.unlink()
+
+
+def write_description(path, value):
+    """Write JSON-like facts with their own digest: all of them, or nothing."""
+    _write(path, _canonical(value | {"sha256": _digest(value)}))
 
 
 def _write(path, content):
@@ -95,10 +110,10 @@ def load_checkpoint(folder, kind=ALIGNER):
         Files are missing, were changed, or are not ours; the message names the file.
     """
     folder = Path(folder)
-    description = _read_description(folder / kind.description, kind)
+    description = read_description(folder / kind.description, kind)
     entry = description["weights"]
     path = folder / _weights_name(entry, folder, kind)
-    content = _read(path, entry["bytes"], kind)
+    content = read_member(path, entry["bytes"], kind)
     if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise CheckpointError(f"{path}: the weights do not have the digest that {kind.description} states; {_COPY}")
     _check_header(path, content)
@@ -111,7 +126,7 @@ def load_checkpoint(folder, kind=ALIGNER):
 _COPY = "copy the folder again from where it was saved, or train anew"
 
 
-def _read(path, largest, kind):
+def read_member(path, largest, kind=ALIGNER):
     """Content of a regular file; at most one byte more than the stated size is ever read."""
     try:
         if path.is_symlink() or not path.is_file():
@@ -122,8 +137,14 @@ def _read(path, largest, kind):
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _read_description(path, kind):
-    content = _read(path, LARGEST_DESCRIPTION, kind)
+def read_description(path, kind=ALIGNER, version=VERSION):
+    """What `write_description` wrote: a dict whose ``format`` and ``version`` are those, and whose digest fits.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    content = read_member(path, LARGEST_DESCRIPTION, kind)
     if len(content) > LARGEST_DESCRIPTION:
         raise CheckpointError(f"{path}: expected at most {LARGEST_DESCRIPTION} bytes of JSON, found more; not ours")
     try:
@@ -134,9 +155,9 @@ def _read_description(path, kind):
         raise CheckpointError(
             f"{path}: expected a description with format {kind.format!r}; this is not a saved {kind.name}"
         )
-    if value.get("version") != VERSION:
+    if value.get("version") != version:
         raise CheckpointError(
-            f"{path}: expected version {VERSION} of the format, got {value.get('version')!r}; update specalign"
+            f"{path}: expected version {version} of the format, got {value.get('version')!r}; update specalign"
         )
     stated = value.pop("sha256", None)
     if stated != _digest_or_none(value) or content != _canonical(value | {"sha256": stated}):

@@ -1,8 +1,6 @@
 """Files that are named on the command line: which they are, and what reads them."""
 
-import glob
 import sys
-from pathlib import Path
 
 from specalign.exceptions import UnknownProductError
 
@@ -16,35 +14,16 @@ __all__ = [
     "wants_progress",
 ]
 
-ENDINGS = (".fits", ".fits.gz", ".fit", ".fit.gz", ".csv", ".csv.gz")
-
 
 class UsageError(Exception):
     """Options that do not fit together; the exit code is 2."""
 
 
 def expand(patterns):
-    """The files that names, folders and patterns stand for, without repeats, sorted within each.
+    """See `specalign.io.paths.expand`, which is imported late: ``--help`` needs no astropy."""
+    from specalign.io.paths import expand
 
-    Raises
-    ------
-    FileNotFoundError
-        A name or pattern stands for no file.
-    """
-    return list(dict.fromkeys(path for pattern in patterns for path in _expand(str(pattern))))
-
-
-def _expand(pattern):
-    path = Path(pattern)
-    if path.is_dir():
-        found = [inner for inner in path.rglob("*") if inner.is_file() and inner.name.lower().endswith(ENDINGS)]
-    else:
-        found = [path] if path.is_file() else [Path(name) for name in glob.glob(pattern, recursive=True)]
-    if not found:
-        raise FileNotFoundError(
-            f"expected a file, a folder with {', '.join(ENDINGS[::2])} files or a pattern: {pattern!r}"
-        )
-    return sorted(found)
+    return expand(patterns)
 
 
 def add_instrument(parser):

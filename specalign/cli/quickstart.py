@@ -2,7 +2,8 @@
 
 Mock stars are written as APOGEE and NIRSpec files, read, prepared, aligned in
 one space, looked up and labelled; stars of the test part are never trained on.
-The report, the aligner, the embeddings and the labels stay in the folder.
+The report, the aligner, the embeddings, the labels, and a model for `specalign predict` (not for science) stay
+in the folder.
 """
 
 import time
@@ -40,6 +41,7 @@ def run(arguments):
     aligner = align(train, folder, arguments)
     tables = embed(aligner, train, test, folder)
     outcome = compare(aligner, prepared, tables, labels, arguments)
+    keep_model(aligner, tables, train, labels, folder)
     print("6/6 the report")
     path = report(outcome, folder, arguments)
     summary(path, outcome, time.perf_counter() - started)
@@ -114,6 +116,18 @@ def compare(aligner, prepared, tables, labels, arguments):
     return outcome
 
 
+def keep_model(aligner, tables, train, labels, folder):
+    """Write a model that labels new NIRSpec spectra, to try `specalign predict` with."""
+    from specalign.data.embeddings import EmbeddingTable
+    from specalign.prediction import LabelTransfer
+
+    reference = EmbeddingTable.concatenate([tables["train", GALLERY], tables["train", QUERY]])
+    note = "the quickstart made it of mock spectra"
+    model = LabelTransfer.build(aligner, reference, labels, [train[QUERY]], note=note, science=False)
+    model.save(folder / "model")
+    print(f"{folder / 'model'}: {model!r}")
+
+
 def report(outcome, folder, arguments):
     """Write the report and return its path."""
     from specalign.cli.report_sections import write
@@ -133,6 +147,7 @@ def next_steps(folder):
         f"--labels {folder}/mock/labels.ecsv",
         f"specalign report {folder}/prepared --aligner {folder}/aligner --labels {folder}/mock/labels.ecsv "
         "--system specalign-mock",
+        f"specalign predict YOUR-NIRSPEC-FILES/ --model {folder}/model --output labels.ecsv",
         "specalign prepare YOUR-FILES/ --output prepared/",
     ]
 

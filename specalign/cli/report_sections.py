@@ -178,8 +178,8 @@ def _spread_queries(outcome):
     """spectrum_id of a few queries, spread over the temperatures where those are known."""
     import numpy as np
 
-    from specalign.data.columns import column_values
     from specalign.analysis.metrics import match_rows
+    from specalign.data.columns import column_values
 
     queries = outcome.pair[0]
     order = np.arange(len(queries))

@@ -4,7 +4,15 @@ from pathlib import Path
 
 from specalign.cli.files import UsageError, expand
 
-__all__ = ["add_label_file", "print_table", "read_embeddings", "read_label_file", "read_prepared", "write_table"]
+__all__ = [
+    "add_label_file",
+    "check_output",
+    "print_table",
+    "read_embeddings",
+    "read_label_file",
+    "read_prepared",
+    "write_table",
+]
 
 
 def read_prepared(patterns):
@@ -53,13 +61,18 @@ def print_table(table, n=20):
         print(f"... {len(table) - n} more rows")
 
 
+def check_output(path):
+    """Refuse a name that `write_table` could not write, before the work is done."""
+    if path is not None and Path(path).suffix not in (".ecsv", ".csv"):
+        raise UsageError(f"--output: expected a name that ends in .ecsv, or in .csv (without units), got {str(path)!r}")
+
+
 def write_table(table, path):
     """Write a table as ECSV, or as csv without units; all of it or nothing."""
     from specalign.io.files import atomic_write
 
+    check_output(path)
     path = Path(path)
-    if path.suffix not in (".ecsv", ".csv"):
-        raise UsageError(f"--output: expected a name that ends in .ecsv, or in .csv (without units), got {str(path)!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         table.write(temporary, format=f"ascii{path.suffix}")

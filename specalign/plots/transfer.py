@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from specalign.data.columns import column_values
 from specalign.analysis.metrics import match_rows
+from specalign.data.columns import column_values
 from specalign.exceptions import LabelError
 from specalign.plots.labels import label_text
 from specalign.plots.neighbours import BACKWARDS

@@ -25,10 +25,11 @@ BELOW = {
     "analysis": "exceptions plugins io instruments ops data",
     "alignment": "exceptions plugins io instruments ops data encoders",
     "plots": "exceptions plugins io instruments ops data analysis",
+    "prediction": "exceptions plugins io instruments ops data encoders alignment analysis",
     "mock": "exceptions plugins io instruments",
     "fetch": "exceptions plugins io",
-    "testing": "exceptions plugins io instruments ops data encoders alignment analysis mock",
-    "cli": "exceptions plugins io instruments ops data encoders alignment analysis plots mock",
+    "testing": "exceptions plugins io instruments ops data encoders alignment analysis prediction mock",
+    "cli": "exceptions plugins io instruments ops data encoders alignment analysis prediction plots mock",
 }
 BELOW = {layer: set(below.split()) for layer, below in BELOW.items()}
 
@@ -230,6 +231,11 @@ BAD = [
     (layer_violations, "data.matching", "from specalign.mock import write_survey"),
     (layer_violations, "alignment.aligner", "from specalign.mock import write_survey"),
     (layer_violations, "plots.report", "import specalign.cli"),
+    (layer_violations, "plots.report", "from specalign.prediction import predict"),
+    (layer_violations, "prediction.model", "from specalign.cli.files import expand"),
+    (layer_violations, "prediction.model", "from specalign.mock import write_survey"),
+    (layer_violations, "alignment.aligner", "from specalign.prediction import predict"),
+    (foreign_violations, "prediction.domain", "import torch"),
     (layer_violations, "cli.main", "from specalign.tests import conftest"),
     (layer_violations, "cli.main", "from specalign.testing import check_instrument"),
     (layer_violations, "data.embeddings", "from specalign.analysis import search"),

@@ -78,6 +78,7 @@ def test_the_public_names_are_these():
         "get_instrument",
         "match",
         "metrics",
+        "predict",
         "read_labels",
     }
 

@@ -24,7 +24,7 @@ def small(tmp_path_factory):
 
 def test_it_leaves_everything_that_it_made(small):
     names = {path.name for path in small.iterdir()}
-    assert names == {"aligner", "embeddings", "labels", "mock", "prepared", "report.html"}
+    assert names == {"aligner", "embeddings", "labels", "mock", "model", "prepared", "report.html"}
     assert Aligner.load(small / "aligner").instruments == ("apogee", "nirspec")
     assert len(list((small / "labels").glob("nirspec-*.ecsv"))) == 3
 

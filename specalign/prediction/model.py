@@ -1,0 +1,289 @@
+"""All that it takes to label new spectra: an aligner, labelled embeddings, and what the training spectra look like."""
+
+import numpy as np
+from astropy.table import QTable
+
+from specalign import __version__
+from specalign.analysis.labels import LabelModel
+from specalign.data.columns import column_values, difference_unit, label_names
+from specalign.data.splits import hash_fraction
+from specalign.exceptions import GridMismatchError, LabelError, MatchError
+from specalign.prediction.domain import TrainingDomain
+
+__all__ = ["LabelTransfer"]
+
+FOLDS = 4
+FEWEST_STARS = 20
+ONE_SIGMA = 0.6827
+#: What a label table says of itself that goes with every prediction.
+STATED = ("calibrated", "solar_scale", "data_model", "error_correlation", "source")
+
+
+class LabelTransfer:
+    """A model that labels new spectra; see `build`, `save`, `load` and `specalign.predict`.
+
+    Attributes
+    ----------
+    aligner : `~specalign.Aligner`
+    reference : `~specalign.EmbeddingTable`
+        Labelled embeddings that labels are learned from.
+    labels : `~astropy.table.QTable`
+        Labels of the stars of ``reference``.
+    domains : dict of str to `~specalign.prediction.TrainingDomain`
+        What the training spectra look like, by instrument.
+    records : dict of str to `~specalign.instruments.prepared.InstrumentRecord`
+        How the spectra of each instrument are prepared.
+    facts : dict
+        JSON-like: method, options, science, note, errors, false_alarm, seed, specalign (the version that built it).
+    """
+
+    def __init__(self, aligner, reference, labels, domains, records, facts):
+        self.aligner, self.reference, self.labels, self.domains = aligner, reference, labels, domains
+        self.records, self.facts = records, facts
+        if reference.space != aligner.space:
+            raise GridMismatchError(
+                f"the labelled embeddings are of the space {reference.space[:12]!r}, the aligner's is "
+                f"{aligner.space[:12]!r}; embed with this aligner"
+            )
+        self._model = LabelModel(facts["method"], **facts["options"]).fit(reference, labels)
+        self._ranges = {name: _range(labels, name) for name in label_names(labels)}
+
+    def __repr__(self):
+        note = "" if self.science else ", NOT FOR SCIENCE"
+        return (
+            f"<LabelTransfer to {', '.join(self.domains)}: {self.facts['method']} of {', '.join(self._ranges)} from "
+            f"{len(self.reference)} spectra, space {self.aligner.space[:12]}{note}>"
+        )
+
+    @property
+    def science(self):
+        """Whether the model was made for science, and not to try the software."""
+        return self.facts["science"]
+
+    @classmethod
+    def build(
+        cls, aligner, reference, labels, training, *, method="knn", options=None, names=None, false_alarm=0.01, seed=0,
+        note="", science=True,
+    ):  # fmt: skip
+        """Make a model of a trained aligner.
+
+        Give stars that the aligner was trained on; those that you keep for a test must be in neither ``reference`` nor
+        ``training``.
+
+        Parameters
+        ----------
+        aligner : `~specalign.Aligner`
+        reference : `~specalign.EmbeddingTable`
+            Embeddings to learn labels from, of any instruments of the aligner; rows without a label are left out.
+        labels : `~astropy.table.QTable`
+            object_id and labels with units, as `specalign.read_labels` gives them.
+        training : sequence of `~specalign.PreparedSpectra`
+            The spectra that the aligner was trained on, of each instrument that the model is to label: new spectra are
+            compared with them, and the errors are checked on those that have labels.
+        method : {"knn", "linear", "mlp"}
+            See `~specalign.LabelModel`.
+        options : dict, optional
+            Of the method; JSON-like.
+        names : sequence of str, optional
+            Which labels; by default all.
+        false_alarm : float
+            See `TrainingDomain.fit`.
+        seed : int
+        note : str
+            What the model is; printed with every prediction.
+        science : bool
+            False: the model was made to try the software, and says so with every prediction.
+
+        Returns
+        -------
+        LabelTransfer
+
+        Raises
+        ------
+        LabelError, MatchError
+            There is no label, no star has one, or an instrument has fewer than 20 stars.
+        GridMismatchError
+            Embeddings or spectra are not of this aligner.
+        """
+        labels = _plain_labels(labels, reference, names)
+        reference = reference[np.isin(reference.object_id, labels["object_id"])]
+        tables = _by_instrument(aligner, training)
+        domains = {
+            name: TrainingDomain.fit(rows, table.vectors, false_alarm=false_alarm, seed=seed)
+            for name, (rows, table) in tables.items()
+        }
+        facts = {
+            "method": method, "options": dict(options or {}), "science": bool(science), "note": str(note),
+            "seed": int(seed), "specalign": __version__,
+        }  # fmt: skip
+        facts["errors"] = {name: _check_errors(reference, labels, table, facts) for name, (_, table) in tables.items()}
+        records = {name: rows.instrument for name, (rows, _) in tables.items()}
+        return cls(aligner, reference, labels, domains, records, facts)
+
+    def predict(self, prepared):
+        """Labels of prepared spectra, in the order of the rows; see `specalign.predict` for the columns.
+
+        Parameters
+        ----------
+        prepared : `~specalign.PreparedSpectra`
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+
+        Raises
+        ------
+        GridMismatchError
+            The spectra were not prepared like those of the training, or the model does not know their instrument.
+        """
+        table = self.aligner.embed(prepared)
+        name = self._instrument(prepared, table)
+        predicted = self._model.predict(table)
+        for label, factor in self.facts["errors"][name]["factors"].items():
+            predicted[f"{label}_err"] *= factor
+        predicted.add_column(table.instrument, index=2, name="instrument")
+        self._add_domain(predicted, prepared, table.vectors, self.domains[name])
+        predicted["snr"], predicted["good_fraction"] = table.snr, table.good_fraction
+        self._add_nearest(predicted, table)
+        known = "path" in prepared.catalog.colnames
+        predicted["path"] = np.asarray(prepared.catalog["path"], str) if known else np.full(len(prepared), "")
+        predicted.meta = self._meta(predicted.meta)
+        return predicted
+
+    def _instrument(self, prepared, table):
+        names = set(table.instrument.tolist()) or {n for n, r in self.records.items() if r == prepared.instrument}
+        if not names <= set(self.domains) or not names:
+            raise GridMismatchError(
+                f"this model labels {', '.join(self.domains)}; it was built without training spectra of "
+                f"{', '.join(sorted(names)) or prepared.instrument.name}, so nobody knows what those look like"
+            )
+        return names.pop()
+
+    def _add_domain(self, predicted, prepared, vectors, domain):
+        figures = domain.figures(prepared, vectors)
+        reasons = [[text] if text else [] for text in domain.reasons(figures, prepared).tolist()]
+        for label, (low, high, unit) in self._ranges.items():
+            value, error = predicted[label].value, predicted[f"{label}_err"].value
+            for i in np.flatnonzero(~((value + error >= low) & (value - error <= high))):
+                reasons[i].append(f"{label} {value[i]:.4g} outside {low:.4g} to {high:.4g} {unit}")
+        predicted["in_domain"] = np.array([not one for one in reasons], dtype=bool)
+        predicted["domain_reasons"] = np.array(["; ".join(one) for one in reasons], dtype=str)
+        for figure, values in figures.items():
+            predicted[f"domain_{figure}"] = values.astype(np.float32)
+
+    def _add_nearest(self, predicted, table):
+        nearest = self.reference.search(table, k=1)
+        predicted["nearest_object_id"] = np.asarray(nearest["neighbour_object_id"], dtype=str)
+        predicted["nearest_similarity"] = nearest["similarity"]
+        predicted["in_reference"] = np.isin(table.object_id, self.reference.object_id)
+
+    def _meta(self, meta):
+        stated = {name: self.labels.meta[name] for name in STATED if name in self.labels.meta}
+        own = {
+            "note": self.facts["note"],
+            "not_for_science": not self.science,
+            "errors": self.facts["errors"],
+            "domain": {name: domain.facts for name, domain in self.domains.items()},
+            "specalign": __version__,
+            "model_built_with": self.facts["specalign"],
+        }
+        return {**meta, **stated, **own}
+
+    def save(self, folder):
+        """Write the model into a folder, replaced as a whole: an older one stays whole until the new one is.
+
+        Parameters
+        ----------
+        folder : str or `~pathlib.Path`
+        """
+        from specalign.prediction.storage import save
+
+        save(self, folder)
+
+    @classmethod
+    def load(cls, folder):
+        """Read a model that `save` wrote.  Nothing in the files is executed; the label model is fitted anew.
+
+        Parameters
+        ----------
+        folder : str or `~pathlib.Path`
+
+        Raises
+        ------
+        CheckpointError
+            A file is missing, was changed, or does not fit the others.
+        """
+        from specalign.prediction.storage import load
+
+        return cls(*load(folder))
+
+
+def _plain_labels(labels, reference, names):
+    """Label columns and their errors of the stars of the reference."""
+    names = list(names or label_names(labels))
+    rows = labels[np.isin(np.asarray(labels["object_id"], dtype=str), reference.object_id)]
+    if not names or not len(rows):
+        raise LabelError(
+            f"expected labels of the stars of the reference, got {len(rows)} rows with "
+            f"{', '.join(names) or 'no label'}; the table has {len(labels)} stars ({labels['object_id'][:3].tolist()} "
+            f"...), the reference {len(reference)} spectra ({reference.object_id[:3].tolist()} ...)"
+        )
+    for name in names:
+        column_values(rows, name)  # raises where it is not there, or has no unit
+    table = QTable({"object_id": np.asarray(rows["object_id"], dtype=str), **{name: rows[name] for name in names}})
+    table.meta = {name: rows.meta[name] for name in ("label_system", *STATED) if name in rows.meta}
+    return table
+
+
+def _range(labels, name):
+    values, unit, _ = column_values(labels, name)
+    return float(np.nanmin(values)), float(np.nanmax(values)), difference_unit(unit)
+
+
+def _by_instrument(aligner, training):
+    """Prepared spectra and their embeddings by the aligner's name of the instrument."""
+    found = {}
+    for prepared in training.values() if isinstance(training, dict) else training:
+        table = aligner.embed(prepared)
+        names = np.unique(table.instrument)
+        if len(names) != 1 or names[0] in found:
+            raise MatchError(
+                f"training: expected spectra of each instrument once, got {len(table)} of {prepared.instrument.name} "
+                f"{'again' if len(names) else ''}"
+            )
+        found[str(names[0])] = (prepared, table)
+    if not found:
+        raise MatchError("training: expected the training spectra of one instrument or more, got none")
+    return found
+
+
+def _check_errors(reference, labels, table, facts):
+    """Factors that make the errors of held-out training stars as large as their residuals; none below 1."""
+    table = table[np.isin(table.object_id, labels["object_id"])]
+    pulls = {name: [] for name in label_names(labels)}
+    n_stars = len(np.unique(table.object_id))
+    if n_stars >= FEWEST_STARS:
+        inside, outside = (_fold(one.object_id, facts["seed"]) for one in (table, reference))
+        for number in np.unique(inside):
+            model = LabelModel(facts["method"], **facts["options"]).fit(reference[outside != number], labels)
+            _collect(pulls, model.predict(table[inside == number]), labels)
+    factors = {name: _factor(np.concatenate(found)) for name, found in pulls.items() if found}
+    return {"n_stars": n_stars if factors else 0, "factors": factors}
+
+
+def _fold(object_id, seed):
+    return (hash_fraction(object_id, seed, "label errors") * FOLDS).astype(int)
+
+
+def _collect(pulls, predicted, labels):
+    order = np.argsort(labels["object_id"])
+    place = order[np.searchsorted(labels["object_id"][order], predicted["object_id"])]
+    for name, found in pulls.items():
+        true, value = column_values(labels, name)[0][place], column_values(predicted, name)[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pull = np.abs(value - true) / predicted[f"{name}_err"].value
+        found.append(pull[np.isfinite(pull)])
+
+
+def _factor(pulls):
+    return max(1.0, float(np.quantile(pulls, ONE_SIGMA))) if len(pulls) else 1.0

@@ -1,0 +1,112 @@
+"""What is like the training, and what is not: shares of held-out mock stars and of foreign spectra that are flagged."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from specalign.exceptions import MatchError, SpectrumError
+from specalign.prediction.domain import FIGURES, TrainingDomain
+from specalign.tests.prediction.foreign import changed, samples, shifted, sigma
+
+
+def flagged(model, prepared):
+    return 1 - model.predict(prepared)["in_domain"].mean()
+
+
+def test_few_held_out_stars_are_flagged(model, survey):
+    assert flagged(model, survey.test["nirspec"]) <= 0.06
+    facts = model.domains["nirspec"].facts
+    assert facts["false_alarm"] <= facts["flagged_in_training"] <= len(FIGURES) * facts["false_alarm"] + 0.01
+
+
+@pytest.mark.parametrize("name", [
+    "noise alone, as large as the flux", "noise alone on a continuum", "a black body", "upside down",
+    "wavelengths reversed", "500 km/s to the red", "500 km/s to the blue",
+])  # fmt: skip
+def test_foreign_spectra_are_flagged(model, survey, name):
+    assert flagged(model, samples(survey.test["nirspec"])[name]) >= 0.95
+
+
+def test_the_embedding_alone_would_not_see_them(model, survey):
+    """Why the flux is looked at: if this fails, the encoder has become better, and the documentation is out of date."""
+    limit = model.domains["nirspec"].facts["thresholds"]["similarity"]
+    upside_down = model.predict(samples(survey.test["nirspec"])["upside down"])
+    assert (upside_down["domain_similarity"] < limit).mean() < 0.2
+
+
+def test_a_lower_resolution_is_hardly_seen(model, survey):
+    """A documented weakness: the setting in the header decides, not the figures."""
+    assert flagged(model, samples(survey.test["nirspec"])["of a grating of R = 1000"]) < 0.6
+
+
+def test_low_snr_and_holes_are_named(model, survey):
+    few = survey.test["nirspec"][:4]
+    noise = 60 * sigma(few) * np.random.default_rng(1).normal(size=few.flux.shape)
+    reasons = model.predict(changed(few, few.flux + noise, few.ivar / 3600))["domain_reasons"]
+    assert all("snr" in reason for reason in reasons)
+    mask = few.mask | (np.arange(few.flux.shape[1]) > 1500)
+    holes = dataclasses.replace(few, mask=mask, ivar=np.where(mask, 0, few.ivar), flux=np.where(mask, 0, few.flux))
+    assert all("good_fraction" in reason for reason in model.predict(holes)["domain_reasons"])
+
+
+def test_another_frame_is_named(model, survey):
+    few = survey.test["nirspec"][:3]
+    catalog = few.catalog.copy()
+    catalog["frame"] = "rest"
+    reasons = model.predict(dataclasses.replace(few, catalog=catalog))["domain_reasons"]
+    assert all("frame rest, trained on barycentric" in reason for reason in reasons)
+
+
+def test_the_order_of_rows_changes_nothing(model, survey):
+    rows, test = survey.training["nirspec"][:60], survey.test["nirspec"]
+    shuffled = rows[np.random.default_rng(0).permutation(len(rows))]
+    first, again = (TrainingDomain.fit(one, survey.aligner.embed(one).vectors).facts for one in (rows, shuffled))
+    for name, limit in first["thresholds"].items():
+        assert np.isclose(again["thresholds"][name], limit, rtol=1e-4)
+    order = np.random.default_rng(1).permutation(len(test))
+    figures = model.predict(test)
+    for name in FIGURES:
+        other = model.predict(test[order])[f"domain_{name}"]
+        assert np.allclose(other, figures[f"domain_{name}"][order], rtol=1e-4)
+
+
+def test_what_is_masked_changes_nothing(model, survey):
+    test = survey.test["nirspec"][:5]
+    dirty = dataclasses.replace(test, flux=np.where(test.mask, np.nan, test.flux))
+    for name in FIGURES:
+        assert np.array_equal(model.predict(dirty)[f"domain_{name}"], model.predict(test)[f"domain_{name}"])
+
+
+def test_visits_of_a_star_do_not_vouch_for_each_other(survey):
+    """Held-out figures compare with other stars only: doubled rows leave the threshold about as it was."""
+    rows = survey.training["nirspec"][:100]
+    vectors = survey.aligner.embed(rows).vectors
+    twice = dataclasses.replace(rows, spectrum_id=np.char.add(rows.spectrum_id, "-again"))
+    both = type(rows).concatenate([rows, twice])
+    once = TrainingDomain.fit(rows, vectors).facts["thresholds"]["similarity"]
+    doubled = TrainingDomain.fit(both, np.concatenate([vectors, vectors])).facts["thresholds"]["similarity"]
+    assert doubled < once + 0.15
+    assert doubled < 0.95
+
+
+def test_few_stars_and_wrong_shares_are_refused(survey):
+    rows = survey.training["nirspec"][:19]
+    vectors = survey.aligner.embed(rows).vectors
+    with pytest.raises(MatchError, match="at least 20 stars to tell what is like them, got 19 of nirspec"):
+        TrainingDomain.fit(rows, vectors)
+    with pytest.raises(ValueError, match="false_alarm"):
+        TrainingDomain.fit(rows, vectors, false_alarm=0.0)
+
+
+def test_another_number_of_pixels_is_refused(model, survey):
+    xp = survey.test["gaia_xp"][:2]
+    with pytest.raises(SpectrumError, match="expected spectra of 3602 pixels, got 343"):
+        model.domains["nirspec"].figures(xp, np.zeros((2, 32), np.float32))
+
+
+def test_the_wrong_velocity_is_seen_where_it_is_large(model, survey):
+    shares = [flagged(model, shifted(survey.test["nirspec"], velocity)) for velocity in (0, 50, 500)]
+    assert shares[0] <= 0.06
+    assert shares[1] <= 0.4  # the training's own velocities scatter by 25 km/s and more
+    assert shares[2] >= 0.95
