@@ -3,13 +3,9 @@
 import json
 
 import numpy as np
+from results_four import four_section
+from results_tables import UNITS, list_table, spread
 
-UNITS = {
-    "teff": ("Teff", "K", 0),
-    "logg": ("log g", "dex", 3),
-    "fe_h": ("[Fe/H]", "dex", 3),
-    "alpha_m": ("[α/M]", "dex", 3),
-}
 RETRIEVAL = ("recall@1", "recall@10", "mrr")
 TITLES = {
     "nirspec-apogee": "Mock survey: NIRSpec and APOGEE",
@@ -81,7 +77,7 @@ def write_page(path, store, n_stars=20000):
         results = [json.loads(file.read_text()) for file in sorted(store.glob(f"{row}-stars{n_stars}-seed*.json"))]
         if results:
             text += section(row, title, results)
-    path.write_text(text + END)
+    path.write_text(text + four_section(store, n_stars) + END)
 
 
 def section(row, title, results):
@@ -148,17 +144,3 @@ def label_table(results, name):
 def cell(figures, label):
     """RMSE over seeds, and the mean R2."""
     return f"{spread([f['rmse'] for f in figures], UNITS[label][2])} ({np.mean([f['r2'] for f in figures]):.3f})"
-
-
-def spread(values, digits):
-    """Mean and half the range."""
-    half = (max(values) - min(values)) / 2
-    return f"{np.mean(values):.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
-
-
-def list_table(rows):
-    """A reStructuredText list-table with a header."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in rows:
-        lines += [("   * - " if i == 0 else "     - ") + value.replace(" -> ", " to ") for i, value in enumerate(row)]
-    return "\n".join(line.rstrip() for line in lines)
