@@ -48,7 +48,8 @@ def test_losses_in_triton_are_those_of_the_formula(n, grouped, dtype):
     for function, inputs in calls:
         loss, grads = with_gradients(function, *inputs, backend="triton")
         true, wanted = with_gradients(function, *inputs, backend="reference")
-        assert float(loss) == pytest.approx(float(true), rel=1e-6, abs=1e-30)
+        # A loss of exp(-17) has the relative error of 17 rounded to float32.
+        assert float(loss) == pytest.approx(float(true), rel=1e-6 if float(true) > 1e-3 else 1e-5, abs=1e-30)
         for ours, theirs in zip(grads, wanted, strict=True):
             assert ours.dtype == theirs.dtype
             step = torch.finfo(dtype).eps if dtype in HALF else 4e-6
