@@ -17,6 +17,8 @@ from specalign.exceptions import LabelError
 
 __all__ = ["is_stellar_label", "label_unit", "read_labels"]
 
+_NOBODY = ("-9999", "-999")  # written where a star has no counterpart in the survey whose identifiers these are
+
 #: What a table of labels, once read, says of itself; kept when it is written and read again.
 _STATED = ("calibrated", "solar_scale", "data_model", "error_correlation", "epoch", "offsets", "joined_systems")
 
@@ -162,6 +164,12 @@ def _identifier(columns, facts, id_column, where):
 
 def _object_ids(column, name, where):
     ids = read_identifiers(column, f"{where}: column {name!r}", LabelError)
+    nobody = np.flatnonzero(np.isin(ids, _NOBODY))
+    if nobody.size:
+        raise LabelError(
+            f"{where}: column {name!r}: {nobody.size} rows have {ids[nobody[0]]} for an identifier, the first is row "
+            f"{nobody[0]}: they would be taken for one star; remove them, or name another column with id_column="
+        )
     return np.array([_survey_name(text, name) for text in ids])
 
 
