@@ -53,9 +53,9 @@ def to_x_h(labels, correlation=None):
         From `specalign.read_labels`.
     correlation : float or dict of str to float, optional
         Correlation between the errors of [X/Fe] and of [Fe/H] (of [X/M] and [M/H]); a dict has elements ("mg") or
-        labels ("mg_fe").  By default the column ``<label>_corr``, else ``labels.meta["error_correlation"]``, else 0:
-        the errors that ASPCAP publishes for [X/Fe] are the scatter of [X/M] in repeated observations, so they are of
-        the ratio itself; what they share with [Fe/H] is not published.
+        labels ("mg_fe").  By default the column ``<label>_corr``, else ``labels.meta["error_correlation"]``, else 0.
+        ASPCAP publishes none; its DR17 copies the error of [X/H] into that of [X/Fe], so that with 0 the error of
+        [X/H] is rather too large.
 
     Returns
     -------

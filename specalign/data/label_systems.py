@@ -135,13 +135,13 @@ _ASPCAP_FLAGS = {"*": ("aspcapflag", _bits(23, 31))} | {
 }  # fmt: skip
 # Flags of an element: GRIDEDGE_BAD 0, CALRANGE_BAD 1, OTHER_BAD 2, FERRE_FAIL 3, PARAM_MISMATCH_BAD 4, TEFF_CUT 6.  The
 # masks of DR17's own pipeline (ParamBitMask in sdss/apogee, utils/bitmask.py) call 0, 2, 3 and 6 bad: it leaves the
-# columns X_FE empty for these, and publishes values with 1 and 4.  Before DR17 all whose names end in BAD were bad.
+# columns X_FE empty for these, and publishes values with 1 and 4.  In earlier releases all of these mask.
 _DR17_ELEMENT = _bits(0, 2, 3, 6)
 _ASPCAP = {"ids": ("apogee_id",), "flags": _ASPCAP_FLAGS, "epoch": 2000.0}
 _ASPCAP_NOTES = (
-    "Positions are those of 2MASS, observed from 1997 to 2001.  The error of [X/Fe] is that of [X/M] from repeated "
-    "observations.  Zero points of abundances were shifted so that stars like the Sun near the Sun have [X/M] of zero, "
-    "which blurs the meaning of the solar scale."
+    "Positions are those of 2MASS, observed from 1997 to 2001.  The column of the error of [X/Fe] has that of [X/H], "
+    "which is from repeated observations.  Zero points of abundances were shifted so that stars like the Sun near the "
+    "Sun have [X/M] of zero, which blurs the meaning of the solar scale."
 )
 # FLAG_BAD of the pipeline, bit by bit: failures 0-4, Teff and log g at the edge 6 and 8, suspicious or unphysical
 # parameters, rotation, microturbulence, chi^2, S/N and velocity scatter 21-27.
