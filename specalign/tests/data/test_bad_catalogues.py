@@ -71,6 +71,14 @@ def test_sentinels_in_files(tmp_path, ending):
     assert labels.meta["masked"] == {"teff": {"no value": 1}, "mg_fe": {"no value": 1}}
 
 
+def test_cells_that_say_null_are_empty(tmp_path):
+    text = "source_id,teff_gspphot,logg_gspphot\n4295806720,5000.5,null\n4295806721,null,4.5\n"
+    (tmp_path / "gaia.csv").write_text(text)
+    labels = read_labels(tmp_path / "gaia.csv", system="gaia-dr3-gspphot")
+    assert np.array_equal(labels["teff"].value, [5000.5, np.nan], equal_nan=True)
+    assert labels.meta["masked"] == {"teff": {"no value": 1}, "logg": {"no value": 1}}
+
+
 def flagged(bit, column="ASPCAPFLAG", dtype="i8"):
     table = Table({"APOGEE_ID": ["a", "b"], "RA": [1.0, 2.0], "DEC": [1.0, 2.0], "VHELIO_AVG": [1.0, 2.0]})
     for name in ("TEFF", "LOGG", "VMICRO", "M_H", "ALPHA_M", "C_M", "N_M", "VSINI", "FE_H", "MG_FE"):
