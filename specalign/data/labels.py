@@ -9,6 +9,7 @@ import re
 import numpy as np
 from astropy.table import QTable
 
+from specalign.data.columns import difference_unit
 from specalign.data.identifiers import read_identifiers
 from specalign.data.label_columns import ASTROMETRY, find_labels, label_unit, read_column
 from specalign.data.label_files import load_table
@@ -193,7 +194,7 @@ def _errors_from_percentiles(result, columns, found, facts, where):
         ends = [column + suffix for suffix in facts.percentiles]
         if is_stellar_label(name) and f"{name}_err" not in found and all(end in columns for end in ends):
             lower, upper = (_plain(read_column(name, columns[end], None, facts, where)) for end in ends)
-            result[f"{name}_err"] = (upper - lower) / 2 * getattr(label_unit(name), "function_unit", label_unit(name))
+            result[f"{name}_err"] = (upper - lower) / 2 * difference_unit(label_unit(name))
             used.update(ends)
     return used
 
