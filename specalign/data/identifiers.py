@@ -47,7 +47,8 @@ def read_identifiers(column, where, error, needed=True):
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8")
     ids = np.char.strip(values.astype(str)) if len(values) else np.zeros(0, "U1")
-    inexact = [row for row in np.flatnonzero(~mask) if _INEXACT.fullmatch(ids[row])]
+    texts = ids.tolist() if values.dtype.kind not in "iu" else []
+    inexact = [row for row, text in enumerate(texts) if _INEXACT.fullmatch(text) and not mask[row]]
     if inexact or (values.dtype.kind == "f" and len(values)):
         row = inexact[0] if inexact else 0
         raise error(
