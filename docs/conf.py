@@ -41,11 +41,13 @@ def find_public_name(app, env, node, contnode):
     value = specalign
     for part in parts[1:]:
         value = getattr(value, part, None)
-    home = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-    if home == node["reftarget"]:
-        return None
     domain = env.get_domain("py")
-    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", home, node, contnode)
+    module, name = getattr(value, "__module__", "").split("."), getattr(value, "__qualname__", "")
+    # a package may document what one of its modules defines
+    homes = [".".join([*module[:depth], name]) for depth in range(len(module), 0, -1)]
+    found = (domain.resolve_xref(env, node["refdoc"], app.builder, "obj", home, node, contnode)
+             for home in homes if home != node["reftarget"])  # fmt: skip
+    return next((reference for reference in found if reference is not None), None)
 
 
 def setup(app):

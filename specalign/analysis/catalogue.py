@@ -9,6 +9,7 @@ from astropy.table import QTable, Table
 
 from specalign.analysis.summaries import CatalogueComparison, CatalogueSummary
 from specalign.data.columns import column_values, label_names, with_unit
+from specalign.data.identifiers import read_identifiers
 from specalign.exceptions import LabelError, MatchError
 
 __all__ = [
@@ -60,19 +61,26 @@ def describe_labels(labels, name=None):
       ----- ---- --- --------- ---- ---- ------ ---- ---- ----------
        teff    K   2         0 4500 4525   4750 4975 5000        nan>
     """
-    duplicates, kept = _sort_out(labels)
+    return _describe(labels, name or _name_of(labels), *_sort_out(labels))
+
+
+def _describe(labels, name, duplicates, kept):
     meta = getattr(labels, "meta", None) or {}
     rows = [_range(labels, label, kept) for label in _labels(labels)]
-    system = meta.get("label_system")
     return CatalogueSummary(
-        name=name or system or _instrument(labels) or "catalogue",
-        system=system,
+        name=name,
+        system=meta.get("label_system"),
         n_rows=len(labels),
         n_stars=len(kept),
         n_joined=int(meta.get("joined_rows", 0)),
         duplicates=duplicates,
         labels=_table(rows, _RANGE),
     )
+
+
+def _name_of(table):
+    """The label system, or the instrument."""
+    return (getattr(table, "meta", None) or {}).get("label_system") or _instrument(table) or "catalogue"
 
 
 def _instrument(table):
@@ -183,11 +191,7 @@ def _object_ids(table):
     column = getattr(table, "object_id", None) if column is None and not isinstance(table, Table) else column
     if column is None:
         raise LabelError(f"expected a column object_id, got {getattr(table, 'colnames', type(table).__name__)}")
-    ids = np.asarray(np.ma.getdata(column)).astype(str)
-    empty = np.flatnonzero((np.char.strip(ids) == "") | np.asarray(getattr(column, "mask", False)))
-    if empty.size:
-        raise LabelError(f"object_id: {empty.size} of {len(ids)} rows have none, the first is row {empty[0]}")
-    return ids
+    return read_identifiers(column, "object_id", LabelError)
 
 
 def _labels(table):
@@ -242,13 +246,14 @@ def compare_catalogues(a, b, labels=None, names=None):
      teff    K   2    1.5     3.0         y
     """
     first, second = _names_of(a, b, names)
-    rows = [_sort_out(table)[1] for table in (a, b)]
+    (double_a, rows_a), (double_b, rows_b) = _sort_out(a), _sort_out(b)
+    rows = [rows_a, rows_b]
     ids = [_object_ids(table)[kept] for table, kept in zip((a, b), rows, strict=True)]
     common, in_a, in_b = np.intersect1d(*ids, assume_unique=True, return_indices=True)
     pairs = (common, rows[0][in_a], rows[1][in_b])
     return CatalogueComparison(
-        a=describe_labels(a, first),
-        b=describe_labels(b, second),
+        a=_describe(a, first, double_a, rows_a),
+        b=_describe(b, second, double_b, rows_b),
         n_common=len(common),
         only_a=_alone(a, rows[0][~np.isin(ids[0], common)], labels),
         only_b=_alone(b, rows[1][~np.isin(ids[1], common)], labels),
@@ -259,7 +264,7 @@ def compare_catalogues(a, b, labels=None, names=None):
 def _names_of(a, b, names):
     if names is not None:
         return names
-    found = [describe_labels(table).name for table in (a, b)]
+    found = [_name_of(table) for table in (a, b)]
     return found if found[0] != found[1] else [f"{name} ({side})" for name, side in zip(found, "ab", strict=True)]
 
 

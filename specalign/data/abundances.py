@@ -15,6 +15,7 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from specalign.data.columns import column_values
 from specalign.data.label_systems import NOT_STATED
 from specalign.data.labels import label_unit
 from specalign.exceptions import LabelError
@@ -53,9 +54,9 @@ def to_x_h(labels, correlation=None):
         From `specalign.read_labels`.
     correlation : float or dict of str to float, optional
         Correlation between the errors of [X/Fe] and of [Fe/H] (of [X/M] and [M/H]); a dict has elements ("mg") or
-        labels ("mg_fe").  By default the column ``<label>_corr``, else ``labels.meta["error_correlation"]``, else 0:
-        the errors that ASPCAP publishes for [X/Fe] are the scatter of [X/M] in repeated observations, so they are of
-        the ratio itself; what they share with [Fe/H] is not published.
+        labels ("mg_fe").  By default the column ``<label>_corr``, else ``labels.meta["error_correlation"]``, else 0.
+        ASPCAP publishes none; its DR17 copies the error of [X/H] into that of [X/Fe], so that with 0 the error of
+        [X/H] is rather too large.
 
     Returns
     -------
@@ -172,9 +173,8 @@ def _converted(labels, old, new, reference, sign, rho):
 
 
 def _dex(labels, name):
-    if getattr(labels[name], "unit", None) is None:
-        raise LabelError(f"column {name!r} has no unit; expected dex, as specalign.read_labels gives it")
-    return np.asarray(labels[name].to_value(u.dex), dtype=float)
+    """A column (N,) in dex, NaN where it is masked."""
+    return column_values(labels, name, u.dex)[0]
 
 
 def _check_correlation(correlation, pairs):
@@ -218,7 +218,7 @@ def _count_lost(result, labels, done, pairs):
     masked = {name: dict(reasons) for name, reasons in result.meta.get("masked", {}).items() if name in result.colnames}
     for old, new in done.items():
         masked |= {new: dict(labels.meta["masked"][old])} if old in labels.meta.get("masked", {}) else {}
-        lost = int((np.isfinite(labels[old].value) & ~np.isfinite(result[new].value)).sum())
+        lost = int((np.isfinite(_dex(labels, old)) & ~np.isfinite(result[new].value)).sum())
         if lost:
             masked.setdefault(new, {})[f"no {pairs[old][1]}"] = lost
     result.meta["masked"] = masked
@@ -270,7 +270,7 @@ def change_solar_scale(labels, to, scale=None):
     masked = {name: dict(reasons) for name, reasons in labels.meta.get("masked", {}).items()}
     for name in [name for name in labels.colnames if _reference(name)]:
         shift = _shift(name, old, new)
-        lost = 0 if np.isfinite(shift) else int(np.isfinite(labels[name].value).sum())
+        lost = 0 if np.isfinite(shift) else int(np.isfinite(_dex(labels, name)).sum())
         if lost:
             masked.setdefault(name, {})[f"no solar value of {_without_number(name, old, new)}"] = lost
         for column in {name, *(set(labels.colnames) & {f"{name}_err"} if np.isnan(shift) else ())}:

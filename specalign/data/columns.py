@@ -6,7 +6,7 @@ from astropy.units.function import FunctionUnitBase
 
 from specalign.exceptions import LabelError, MatchError
 
-__all__ = ["SENTINEL", "column_values", "difference_unit", "label_names", "match_rows", "with_unit"]
+__all__ = ["SENTINEL", "column_values", "difference_unit", "label_names", "match_rows", "plain_values", "with_unit"]
 
 #: Surveys write -9999 (and -9999.99) where nothing was measured.
 SENTINEL = -9000.0
@@ -66,12 +66,18 @@ def column_values(table, name, unit=None):
     own = getattr(column, "unit", None)
     if own is None:
         raise LabelError(f"{name}: expected a unit, got none; set table[{name!r}].unit")
-    values = np.array(getattr(column, "value", column), dtype=float)
-    values[np.asarray(getattr(column, "mask", np.zeros(len(values), dtype=bool)))] = np.nan
+    values = plain_values(column)
     if unit is not None and own != unit:
         values = _converted(name, values, own, unit)
         own = unit
     return values, own, difference_unit(own)
+
+
+def plain_values(column):
+    """A column (N,) as float64 without its unit, NaN where it is masked."""
+    mask = np.asarray(getattr(column, "mask", False)) & np.ones(len(column), bool)
+    data = np.ma.getdata(getattr(column, "unmasked", column))
+    return np.where(mask, np.nan, np.asarray(getattr(data, "value", data), dtype=float))
 
 
 def _converted(name, values, own, unit):

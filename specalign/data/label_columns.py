@@ -30,6 +30,7 @@ _ALIASES = {
     "feh": "fe_h", "mh": "m_h", "t_eff": "teff", "log_g": "logg", "vhelio_avg": "radial_velocity",
     "rv": "radial_velocity", "raj2000": "ra", "dej2000": "dec", "ref_epoch": "epoch",
 }  # fmt: skip
+_NULLS = ("", "null")  # how archives write an empty cell as text, among them Gaia's
 _BRACKETS = re.compile(r"\[(\w+)/(fe|h|m)\]")
 _ERROR = re.compile(r"(?P<base>.+)_(?:err|error)|e_(?P<vizier>.+)")
 
@@ -121,7 +122,10 @@ def _numbers(column, place, facts, where):
         raise LabelError(
             f"{label}: expected one number a row, got {data.shape[1:]}; give a column of its own to each label"
         )
-    values = _as_float(np.where(mask, "nan", data) if data.dtype.kind in "OSU" else data, label)
+    if data.dtype.kind in "SU":
+        data = np.char.strip(data.astype(str))
+        mask = mask | np.isin(np.char.lower(data), _NULLS)
+    values = _as_float(np.where(mask, "nan", data) if data.dtype.kind in "OU" else data, label)
     values[mask] = np.nan
     sentinel = np.isclose(values[:, None], np.asarray(facts.sentinels, float), rtol=1e-6, atol=0).any(axis=1)
     values[sentinel | ~np.isfinite(values)] = np.nan

@@ -127,18 +127,21 @@ def _bits(*numbers):
 
 
 # ASPCAPFLAG: TEFF_BAD 16, LOGG_BAD 17, VMICRO_BAD 18, M_H_BAD 19, ALPHA_M_BAD 20, C_M_BAD 21, N_M_BAD 22, STAR_BAD 23,
-# VSINI_BAD 30, NO_ASPCAP_RESULT 31.  Of the flags of an element those that end in BAD or FAIL (0-4), and TEFF_CUT (6).
-# Warnings do not mask.
+# VSINI_BAD 30, NO_ASPCAP_RESULT 31.  Warnings do not mask.
 _ASPCAP_FLAGS = {"*": ("aspcapflag", _bits(23, 31))} | {
     label: ("aspcapflag", _bits(bit))
     for label, bit in {"teff": 16, "logg": 17, "vmicro": 18, "m_h": 19, "alpha_m": 20, "c_m": 21, "n_m": 22,
                        "vsini": 30}.items()
 }  # fmt: skip
+# Flags of an element: GRIDEDGE_BAD 0, CALRANGE_BAD 1, OTHER_BAD 2, FERRE_FAIL 3, PARAM_MISMATCH_BAD 4, TEFF_CUT 6.  The
+# masks of DR17's own pipeline (ParamBitMask in sdss/apogee, utils/bitmask.py) call 0, 2, 3 and 6 bad: it leaves the
+# columns X_FE empty for these, and publishes values with 1 and 4.  In earlier releases all of these mask.
+_DR17_ELEMENT = _bits(0, 2, 3, 6)
 _ASPCAP = {"ids": ("apogee_id",), "flags": _ASPCAP_FLAGS, "epoch": 2000.0}
 _ASPCAP_NOTES = (
-    "Positions are those of 2MASS, observed from 1997 to 2001.  The error of [X/Fe] is that of [X/M] from repeated "
-    "observations.  Zero points of abundances were shifted so that stars like the Sun near the Sun have [X/M] of zero, "
-    "which blurs the meaning of the solar scale."
+    "Positions are those of 2MASS, observed from 1997 to 2001.  The column of the error of [X/Fe] has that of [X/H], "
+    "which is from repeated observations.  Zero points of abundances were shifted so that stars like the Sun near the "
+    "Sun have [X/M] of zero, which blurs the meaning of the solar scale."
 )
 # FLAG_BAD of the pipeline, bit by bit: failures 0-4, Teff and log g at the edge 6 and 8, suspicious or unphysical
 # parameters, rotation, microturbulence, chi^2, S/N and velocity scatter 21-27.
@@ -175,7 +178,7 @@ _ALL = (
         name="aspcap-dr17",
         data_model="https://data.sdss.org/datamodel/files/APOGEE_ASPCAP/APRED_VERS/ASPCAP_VERS/allStar.html",
         columns={"gaiaedr3_pmra": "pmra", "gaiaedr3_pmdec": "pmdec", "gaiaedr3_parallax": "parallax"},
-        element_flags=_bits(0, 1, 2, 3, 4, 6),
+        element_flags=_DR17_ELEMENT,
         calibrated=True,
         solar_scale="grevesse-2007",
         notes=_ASPCAP_NOTES,

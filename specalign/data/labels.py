@@ -9,6 +9,7 @@ import re
 import numpy as np
 from astropy.table import QTable
 
+from specalign.data.columns import difference_unit
 from specalign.data.identifiers import read_identifiers
 from specalign.data.label_columns import ASTROMETRY, find_labels, label_unit, read_column
 from specalign.data.label_files import load_table
@@ -16,6 +17,8 @@ from specalign.data.label_systems import NOT_STATED, SYSTEMS, LabelSystem
 from specalign.exceptions import LabelError
 
 __all__ = ["is_stellar_label", "label_unit", "read_labels"]
+
+_NOBODY = ("-9999", "-999")  # written where a star has no counterpart in the survey whose identifiers these are
 
 #: What a table of labels, once read, says of itself; kept when it is written and read again.
 _STATED = ("calibrated", "solar_scale", "data_model", "error_correlation", "epoch", "offsets", "joined_systems")
@@ -162,6 +165,12 @@ def _identifier(columns, facts, id_column, where):
 
 def _object_ids(column, name, where):
     ids = read_identifiers(column, f"{where}: column {name!r}", LabelError)
+    nobody = np.flatnonzero(np.isin(ids, _NOBODY))
+    if nobody.size:
+        raise LabelError(
+            f"{where}: column {name!r}: {nobody.size} rows have {ids[nobody[0]]} for an identifier, the first is row "
+            f"{nobody[0]}: they would be taken for one star; remove them, or name another column with id_column="
+        )
     return np.array([_survey_name(text, name) for text in ids])
 
 
@@ -185,7 +194,7 @@ def _errors_from_percentiles(result, columns, found, facts, where):
         ends = [column + suffix for suffix in facts.percentiles]
         if is_stellar_label(name) and f"{name}_err" not in found and all(end in columns for end in ends):
             lower, upper = (_plain(read_column(name, columns[end], None, facts, where)) for end in ends)
-            result[f"{name}_err"] = (upper - lower) / 2 * getattr(label_unit(name), "function_unit", label_unit(name))
+            result[f"{name}_err"] = (upper - lower) / 2 * difference_unit(label_unit(name))
             used.update(ends)
     return used
 

@@ -6,6 +6,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 from astropy.time import Time
 
+from specalign.data.columns import plain_values
 from specalign.data.identifiers import read_identifiers
 from specalign.exceptions import MatchError
 
@@ -279,7 +280,7 @@ def _years(epoch, name):
 def _epoch_of(table, which):
     column = _column(table, "epoch")
     if column is not None:
-        return _years(column if isinstance(column, Time) else _plain(column), f"{which}: column 'epoch'")
+        return _years(column if isinstance(column, Time) else plain_values(column), f"{which}: column 'epoch'")
     meta = getattr(table, "meta", None) or {}
     if "epoch" not in meta:
         raise MatchError(
@@ -289,13 +290,6 @@ def _epoch_of(table, which):
     return _years(meta["epoch"], f"{which}: meta['epoch']")
 
 
-def _plain(values):
-    """A column (N,) as float64 without its unit, NaN where it is masked."""
-    mask = np.asarray(getattr(values, "mask", False)) & np.ones(len(values), bool)
-    data = np.ma.getdata(getattr(values, "unmasked", values))
-    return np.where(mask, np.nan, np.asarray(getattr(data, "value", data), dtype=float))
-
-
 def _degrees(table, name, unit, which):
     """A column (N,) in degrees (a year), NaN where it is masked."""
     values = _column(table, name)
@@ -303,4 +297,4 @@ def _degrees(table, name, unit, which):
         raise MatchError(f"{which}: expected a column {name!r}, got {_names(table)}")
     if getattr(values, "unit", None) is None:
         raise MatchError(f"{which}: column {name!r} has no unit; expected one such as {unit}")
-    return _as_quantity(_plain(values) * values.unit, f"{which}: column {name!r}", unit).value
+    return _as_quantity(plain_values(values) * values.unit, f"{which}: column {name!r}", unit).value

@@ -6,6 +6,7 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable, Table
 
+from specalign.data.columns import column_values, difference_unit, plain_values, with_unit
 from specalign.data.label_columns import ASTROMETRY, PLAIN, base_of, label_unit
 from specalign.data.labels import is_stellar_label
 from specalign.data.matching import match
@@ -89,16 +90,11 @@ def _needs_offset(name):
     return is_stellar_label(name) or name == "radial_velocity"
 
 
-def _difference_unit(name):
-    unit = label_unit(name)
-    return getattr(unit, "function_unit", unit)
-
-
 def _difference(labels_a, labels_b, name, pairs):
     unit = label_unit(name)
-    a, b = labels_a[name][pairs["index_a"]].to_value(unit), labels_b[name][pairs["index_b"]].to_value(unit)
-    difference = np.asarray(a - b, dtype=float)
-    return _difference_unit(name), difference[np.isfinite(difference)]
+    values = [column_values(labels, name, unit)[0] for labels in (labels_a, labels_b)]
+    difference = values[0][pairs["index_a"]] - values[1][pairs["index_b"]]
+    return difference_unit(label_unit(name)), difference[np.isfinite(difference)]
 
 
 def _system(labels, which):
@@ -157,7 +153,7 @@ def join_labels(labels_a, labels_b, offsets=None, offset_errors=None, pairs=None
     result["label_origin"] = np.append(_origin(labels_a, systems[0]), _origin(labels_b, systems[1])[new])
     result.meta = {key: value for key, value in labels_a.meta.items() if key != "epoch"}
     result.meta |= {"joined_systems": list(systems), "replaced_rows": int((~new).sum())}
-    units = {name: _difference_unit(name).to_string() for name in common}
+    units = {name: difference_unit(label_unit(name)).to_string() for name in common}
     result.meta["offsets"] = {
         name: {"offset": offsets.get(name, 0.0), "error": errors.get(name, 0.0), "unit": units[name]} for name in common
     }
@@ -203,7 +199,7 @@ def _number(name, value, what):
     unit = label_unit(name)
     if unit is None:
         raise LabelError(f"{what} of {name!r}: this is no label")
-    unit = _difference_unit(name)
+    unit = difference_unit(unit)
     try:
         number = float(u.Quantity(value).to_value(unit))
     except (u.UnitConversionError, u.UnitTypeError, TypeError) as error:
@@ -230,10 +226,10 @@ def _moved(labels_b, common, offsets, errors):
     moved = labels_b.copy()
     for name in common:
         unit, error = label_unit(name), f"{name}_err"
-        moved[name] = u.Quantity(labels_b[name].to_value(unit) + offsets.get(name, 0.0), unit, subok=True)
+        moved[name] = with_unit(column_values(labels_b, name, unit)[0] + offsets.get(name, 0.0), unit)
         if error in moved.colnames:
-            old = labels_b[error].to_value(_difference_unit(name))
-            moved[error] = np.hypot(old, errors.get(name, 0.0)) * _difference_unit(name)
+            old = column_values(labels_b, error, difference_unit(unit))[0]
+            moved[error] = np.hypot(old, errors.get(name, 0.0)) * difference_unit(unit)
     return moved
 
 
@@ -247,8 +243,9 @@ def _stacked(labels_a, moved, new, name):
     else:
         second = np.full(new.sum(), "", dtype=str)
     if unit is None:
-        return np.append(np.asarray(first), np.asarray(second))
-    return u.Quantity(np.append(first.value, second.to_value(unit)), unit, subok=True)
+        plain = plain_values if first.dtype.kind == "f" else np.asarray
+        return np.append(plain(first), plain(second))
+    return with_unit(np.append(plain_values(first), plain_values(second.to(unit))), unit)
 
 
 def _add_epochs(result, labels_a, labels_b, new):

@@ -191,7 +191,7 @@ def test_rows_joined_when_read_are_told():
 def test_identifiers_that_are_missing_are_an_error():
     with pytest.raises(LabelError, match="expected a column object_id, got"):
         describe_labels(QTable({"teff": [4000] * u.K}))
-    with pytest.raises(LabelError, match="1 of 2 rows have none, the first is row 1"):
+    with pytest.raises(LabelError, match="object_id: 1 rows have no identifier, the first is row 1"):
         find_duplicates(catalogue(["a", " "], [1, 2]))
     with pytest.raises(LabelError, match="teff: expected a unit"):
         describe_labels(Table({"object_id": ["a"], "teff": [4000.0]}))

@@ -8,7 +8,7 @@ from specalign.cli import main
 def catalogue(tmp_path):
     table = Table({"APOGEE_ID": ["a", "b", "b", "c", "c"], "TEFF": [4800.0, -9999.0, -9999.0, 5000.0, 5001.0]})
     table["MG_FE"], table["RA"], table["DEC"] = [0.1, 0.2, 0.2, 0.3, 0.3], [0.0, 1.0, 1.0, 2.0, 2.0], [0.0] * 5
-    table["MG_FE_FLAG"], table["TARGFLAGS"] = [2, 0, 0, 0, 0], ["x"] * 5
+    table["MG_FE_FLAG"], table["TARGFLAGS"] = [1, 0, 0, 0, 0], ["x"] * 5
     path = tmp_path / "catalogue.csv"
     table.write(path, format="ascii.csv")
     return path

@@ -1,7 +1,8 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.table import QTable
+from astropy.table import MaskedColumn, QTable, Table
+from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,7 +99,7 @@ def test_a_correlation_of_another_label_is_refused():
     with pytest.raises(LabelError, match="na are none of the labels to convert: mg_fe"):
         to_x_h(table(fe_h=0.0, mg_fe=0.0), correlation={"na": 0.1})
     labels = QTable({"fe_h": [0.0], "mg_fe": [0.1]})
-    with pytest.raises(LabelError, match="column 'fe_h' has no unit; expected dex"):
+    with pytest.raises(LabelError, match="fe_h: expected a unit, got none"):
         to_x_h(labels)
 
 
@@ -169,3 +170,15 @@ def test_unknown_and_contradicting_scales_are_refused():
     with pytest.raises(LabelError, match="got 'not stated'; pass scale= if you know"):
         change_solar_scale(labels, to="asplund-2021")
     assert np.isclose(change_solar_scale(labels, to="asplund-2021", scale="asplund-2009")["fe_h"].value, 0.04)
+
+
+@pytest.mark.parametrize("kind", [QTable, Table])
+def test_what_hides_under_a_mask_is_no_value(kind):
+    """Tables that astropy reads from files have masks where others have NaN."""
+    labels = kind({"object_id": ["a", "b"]}, meta={"solar_scale": "grevesse-2007"})
+    for name, values, mask in (("fe_h", [0.1, 0.2], [0, 0]), ("mg_fe", [0.3, 77.0], [0, 1])):
+        column = MaskedColumn(values, mask=mask, unit="dex")
+        labels[name] = Masked(values * u.dex, mask=np.array(mask, bool)) if kind is QTable else column
+    for changed, name in ((to_x_h(labels), "mg_h"), (change_solar_scale(labels, to="asplund-2009"), "mg_fe")):
+        assert np.isfinite(changed[name].value).tolist() == [True, False]
+    assert "mg_h" not in to_x_h(labels).meta["masked"]

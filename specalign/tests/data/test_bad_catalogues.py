@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import specalign as sa
+from specalign.data.identifiers import read_identifiers
 from specalign.data.label_systems import SYSTEMS
 from specalign.data.labels import read_labels
 from specalign.exceptions import LabelError, MatchError
@@ -70,6 +71,14 @@ def test_sentinels_in_files(tmp_path, ending):
     assert labels.meta["masked"] == {"teff": {"no value": 1}, "mg_fe": {"no value": 1}}
 
 
+def test_cells_that_say_null_are_empty(tmp_path):
+    text = "source_id,teff_gspphot,logg_gspphot\n4295806720,5000.5,null\n4295806721,null,4.5\n"
+    (tmp_path / "gaia.csv").write_text(text)
+    labels = read_labels(tmp_path / "gaia.csv", system="gaia-dr3-gspphot")
+    assert np.array_equal(labels["teff"].value, [5000.5, np.nan], equal_nan=True)
+    assert labels.meta["masked"] == {"teff": {"no value": 1}, "logg": {"no value": 1}}
+
+
 def flagged(bit, column="ASPCAPFLAG", dtype="i8"):
     table = Table({"APOGEE_ID": ["a", "b"], "RA": [1.0, 2.0], "DEC": [1.0, 2.0], "VHELIO_AVG": [1.0, 2.0]})
     for name in ("TEFF", "LOGG", "VMICRO", "M_H", "ALPHA_M", "C_M", "N_M", "VSINI", "FE_H", "MG_FE"):
@@ -98,7 +107,16 @@ def test_each_bit_of_aspcapflag(bit):
 
 @pytest.mark.parametrize("bit", range(31))
 def test_each_bit_of_an_elements_flag(bit):
-    assert flagged(bit, "MG_FE_FLAG", "i4") == ({"mg_fe"} if bit in (0, 1, 2, 3, 4, 6) else set())
+    """CALRANGE_BAD (1) and PARAM_MISMATCH_BAD (4) stand on abundances that DR17 publishes all the same."""
+    assert flagged(bit, "MG_FE_FLAG", "i4") == ({"mg_fe"} if bit in (0, 2, 3, 6) else set())
+
+
+@pytest.mark.parametrize(("system", "bad"), [("aspcap-dr16", (0, 1, 2, 3, 4, 6)), ("aspcap-dr14", (0, 1, 2, 3, 4))])
+def test_bits_of_an_elements_flag_before_dr17(system, bad):
+    names = [f"star {bit}" for bit in range(31)]
+    table = Table({"APOGEE_ID": names, "MG_FE": np.zeros(31), "MG_FE_FLAG": [1 << bit for bit in range(31)]})
+    labels = read_labels(table, system=system)
+    assert np.flatnonzero(np.isnan(labels["mg_fe"].value)).tolist() == list(bad)
 
 
 @pytest.mark.parametrize("dtype", ["i4", "u4", "u8", "f8"])
@@ -133,6 +151,29 @@ def test_duplicated_identifiers(ids):
     first = read_labels(table, system=ASPCAP, duplicates="first")
     assert first["teff"].value.tolist() == [4800.0, 4900.0]
     assert first.meta["conflicting_object_ids"] == ["a"]
+
+
+@pytest.mark.parametrize("nothing", [None, np.nan, np.ma.masked], ids=str)
+def test_objects_that_stand_for_nothing_are_no_identifiers(nothing):
+    ids = np.array(["None", None, b"a "], dtype=object)
+    assert read_identifiers(["None"], "column", LabelError).tolist() == ["None"]
+    ids[1] = nothing
+    assert read_identifiers(ids, "column", LabelError, needed=False).tolist() == ["None", "", "a"]
+    with pytest.raises(LabelError, match="1 rows have no identifier, the first is row 1"):
+        read_labels(Table({"APOGEE_ID": ids, "TEFF": [1.0, 2.0, 3.0]}), system=ASPCAP)
+
+
+def test_whole_numbers_among_objects_stay_exact():
+    ids = np.array([2**62 + 1, "x"], dtype=object)
+    assert read_identifiers(ids, "column", LabelError).tolist() == [str(2**62 + 1), "x"]
+    with pytest.raises(LabelError, match=r"floating-point.*row 0: 1\.5"):
+        read_identifiers(np.array([1.5, "x"], dtype=object), "column", LabelError)
+
+
+def test_stars_without_a_counterpart_are_not_one_star():
+    table = Table({"APOGEE_ID": ["a", "b", "c"], "GAIAEDR3_SOURCE_ID": [2**62, -9999, -9999], "TEFF": [4e3, 5e3, 5e3]})
+    with pytest.raises(LabelError, match="2 rows have -9999 for an identifier, the first is row 1"):
+        read_labels(table, system=ASPCAP, id_column="GAIAEDR3_SOURCE_ID", duplicates="first")
 
 
 @given(

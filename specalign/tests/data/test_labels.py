@@ -22,7 +22,7 @@ def all_star(tmp_path):
             "LOGG": np.array([2.5, -9999.99, 3.1, 3.2], "f4"),
             "FE_H": np.array([-0.3, -9999.99, 0.1, 0.2], "f4"),
             "MG_FE": np.array([0.2, -9999.99, 0.0, 0.1], "f4"),
-            "MG_FE_FLAG": np.array([0, 0, 2, 1 << 8], "i4"),  # CALRANGE_BAD, GRIDEDGE_WARN
+            "MG_FE_FLAG": np.array([0, 0, 1, 1 << 8], "i4"),  # GRIDEDGE_BAD, GRIDEDGE_WARN
             "ASPCAPFLAG": np.array([0, 0, 1 << 17, 1 << 23], "i8"),  # LOGG_BAD, STAR_BAD
             "SNR": [100.0, 90.0, 80.0, 70.0],
             "X_H": np.zeros((4, 26), "f4"),

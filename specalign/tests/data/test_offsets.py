@@ -1,7 +1,8 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.table import QTable
+from astropy.table import MaskedColumn, QTable
+from astropy.utils.masked import Masked
 
 from specalign.analysis import metrics
 from specalign.data.label_systems import check_same_system
@@ -180,3 +181,16 @@ def test_real_labels_of_two_systems(shared):
     assert len(joined) == len(apogee) + len(lamost)
     assert np.isclose(joined["radial_velocity"][3], lamost["radial_velocity"][0] + 5 * u.km / u.s)
     assert np.isnan(joined["mg_fe"].value[3:]).all()
+
+
+def test_what_hides_under_a_mask_moves_no_offset_and_joins_as_nan():
+    a, b = catalogue("a", NAMES[:40], seed=1), catalogue("b", NAMES[:50], seed=2)
+    hidden = np.arange(40) < 15
+    a["teff"] = Masked(np.where(hidden, 9e9, a["teff"].value) * u.K, mask=hidden)
+    b["snr"] = MaskedColumn(np.full(50, 7.0), mask=np.arange(50) == 45)
+    a["snr"] = np.full(40, 9.0)
+    offsets = measure_offsets(a, b)
+    assert offsets["n"].tolist() == [25, 40]
+    joined = join_labels(a, b, offsets)
+    assert np.isnan(joined["teff"].value).tolist() == [*hidden, *[False] * 10]
+    assert np.flatnonzero(np.isnan(joined["snr"])).tolist() == [45]
