@@ -19,11 +19,14 @@ class UsageError(Exception):
     """Options that do not fit together; the exit code is 2."""
 
 
-def expand(patterns):
-    """See `specalign.io.paths.expand`, which is imported late: ``--help`` needs no astropy."""
-    from specalign.io.paths import expand
+def expand(patterns, written=False):
+    """See `specalign.io.paths.expand`, which is imported late: ``--help`` needs no astropy.
 
-    return expand(patterns)
+    ``written``: folders stand for files that the package wrote, whatever else lies there.
+    """
+    from specalign.io.paths import ENDINGS, WRITTEN, expand
+
+    return expand(patterns, WRITTEN if written else ENDINGS)
 
 
 def add_instrument(parser):

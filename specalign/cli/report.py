@@ -124,7 +124,7 @@ def _rejected(patterns):
     from specalign.cli.files import expand
 
     names = ("spectrum_id", "object_id", "reason")
-    paths = {path.parent / "rejected.ecsv" for path in expand(patterns)}
+    paths = {path.parent / "rejected.ecsv" for path in expand(patterns, written=True)}
     tables = [QTable.read(path, format="ascii.ecsv") for path in sorted(paths) if path.is_file()]
     rows = [tuple(_text(row[name]) for name in names) for table in tables for row in table]
     return QTable(rows=list(dict.fromkeys(rows)), names=names) if rows else None

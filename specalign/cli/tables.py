@@ -20,7 +20,7 @@ def read_prepared(patterns):
     from specalign.instruments.prepared import PreparedSpectra
 
     parts = {}
-    for path in expand(patterns):
+    for path in expand(patterns, written=True):
         part = PreparedSpectra.read(path)
         parts.setdefault(part.instrument.name, []).append(part)
     return {name: PreparedSpectra.concatenate(found) for name, found in sorted(parts.items())}
@@ -30,7 +30,7 @@ def read_embeddings(patterns):
     """One table of embeddings from files, folders or patterns."""
     from specalign.data.embeddings import EmbeddingTable
 
-    parts = [EmbeddingTable.read(path) for path in expand(patterns)]
+    parts = [EmbeddingTable.read(path) for path in expand(patterns, written=True)]
     if len({part.space for part in parts}) > 1:
         parts[0].check_same_space(next(part for part in parts if part.space != parts[0].space))
     return EmbeddingTable.concatenate(parts) if len(parts) > 1 else parts[0]

@@ -9,6 +9,7 @@ import numpy as np
 
 from specalign.exceptions import SpectrumError
 from specalign.instruments.prepared import PreparedSpectra
+from specalign.instruments.rows import rows_at
 from specalign.instruments.velocity import radial_velocity
 
 __all__ = ["MeasuredVelocity", "measure_rows"]
@@ -93,7 +94,7 @@ def measure_rows(instrument, groups, refused, request):
     for rows, at in zip(groups, moving, strict=True):
         failed = _enter(rows.facts, at, found, reason)
         refused = refused + [(int(rows.index[i]), rows.facts[i : i + 1], error) for i, error in failed.items()]
-        kept.append(_rows(rows, np.setdiff1d(np.arange(len(rows)), list(failed))))
+        kept.append(rows_at(rows, np.setdiff1d(np.arange(len(rows)), list(failed))) if failed else rows)
     return [rows for rows in kept if len(rows)], refused
 
 
@@ -122,19 +123,9 @@ def _by_continuum(instrument):
 
 def _still(rows, at):
     """Some rows with velocity 0, so that they stay where they are."""
-    part = _rows(rows, at)
+    part = rows_at(rows, slice(None) if len(at) == len(rows) else at)
     part.facts.velocity = np.zeros(len(at))
     return part
-
-
-def _rows(rows, at):
-    if len(at) == len(rows):
-        at = slice(None)
-    names = ("flux", "ivar", "mask", "quality", "facts", "index")
-    changes = {name: None if getattr(rows, name) is None else getattr(rows, name)[at] for name in names}
-    if rows.covariance is not None:
-        changes["covariance"] = (rows.covariance[0][at], rows.covariance[1])
-    return dataclasses.replace(rows, **changes)
 
 
 def _measure(instrument, still, request):

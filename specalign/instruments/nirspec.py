@@ -80,11 +80,12 @@ DISPERSION = {
     ),
 }
 PIXELS_PER_ELEMENT = 2.2
-# The gap between the two detectors: pixels, and where it begins in spectra of G140H, Angstrom, wherever the shutter
-# lies.  Seen in seven spectra of M71 through shutters (10260 to 12630) and one through slit S200A1 (13020, 157
-# pixels); the integral field has it at 14080.  The other high-resolution gratings have it at the same pixels.
+# The gap between the two detectors: pixels, and where it begins in spectra of G140H, Angstrom, which goes with the
+# place of the shutter.  Seen in eight files of four giants of M71, two exposures each, through shutters (10265, 10276,
+# 11612 and 13214), and in one file through slit S200A1 (13017).  Shutters farther to a side, and the integral field,
+# have it elsewhere.  The other high-resolution gratings are taken to have it at the same pixels; no file confirms that.
 GAP_PIXELS = 157
-GAP_BEGINS = (10200.0, 14100.0)
+GAP_BEGINS = (10260.0, 13220.0)
 
 
 class Nirspec(Instrument):

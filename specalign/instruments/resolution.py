@@ -82,16 +82,16 @@ def _discrete_gaussian(distance, blur):
     return weight
 
 
-def smooth_rows(flux, ivar, good, quality, edges, sigma, least):
-    """Rows (N, P) convolved with Gaussians: flux and ivar float64, quality with UNCOVERED where a pixel is lost."""
+def smooth_rows(flux, ivar, good, quality, edges, sigma, least, kind=np.float64):
+    """Rows (N, P) convolved with Gaussians, in float64: flux and ivar, and quality with UNCOVERED for a lost pixel."""
     from specalign.instruments import _smoothing_kernels
 
     given = tuple(zip((flux, ivar, good, quality), (np.float64, np.float64, bool, np.uint32), strict=True))
-    out = np.empty(flux.shape), np.empty(flux.shape), np.empty(flux.shape, np.uint32)
+    out = np.empty(flux.shape, kind), np.empty(flux.shape, kind), np.empty(flux.shape, np.uint32)
 
     def work(block):
         rows = [np.array(array[block], dtype=kind, order="C") for array, kind in given]
-        parts = [np.empty((len(rows[0]), stop - start), array.dtype) for array in out]
+        parts = [np.empty((len(rows[0]), stop - start), dtype) for dtype in (np.float64, np.float64, np.uint32)]
         _smoothing_kernels.smooth(*rows, *weights, least, *parts)
         for array, part in zip(out, parts, strict=True):
             array[block, start:stop] = part
@@ -178,14 +178,13 @@ def match_prepared(prepared, to, min_coverage):
         raise SpectrumError(f"{name}: expected wavelengths and an lsf_sigma, got spectra without")
     axis, own = prepared.spectral_axis.to_value(u.AA), prepared.lsf_sigma.to_value(u.AA)
     target, edges = target_sigma(to, axis), pixel_edges(axis)
-    shape = prepared.flux.shape
-    out = np.empty(shape), np.empty(shape), np.empty(shape, np.uint32)
+    out = [np.empty(prepared.flux.shape, kind) for kind in (np.float32, np.float32, np.uint32)]
     covariance = prepared.covariance_factor
     for rows, sigma in _by_lsf(own, len(prepared)):
         good = ~prepared.mask[rows]
         kernel = edges, added_sigma(sigma, target, axis, good.any(axis=0), name), min_coverage
         given = (prepared.flux[rows], prepared.ivar[rows], good, prepared.quality[rows])
-        for array, part in zip(out, smooth_rows(*given, *kernel), strict=True):
+        for array, part in zip(out, smooth_rows(*given, *kernel, kind=np.float32), strict=True):
             array[rows] = part
         if covariance is not None:
             covariance = _smooth_covariance(covariance, own.ndim, kernel)
@@ -202,7 +201,7 @@ def check_coverage(min_coverage):
 def _by_lsf(own, n):
     """Rows that share a line-spread function, and it."""
     if own.ndim == 1:
-        return [(np.arange(n), own)]
+        return [(slice(None), own)]
     sigmas, which = np.unique(own, axis=0, return_inverse=True)
     return [(np.flatnonzero(which.ravel() == k), sigma) for k, sigma in enumerate(sigmas)]
 

@@ -13,7 +13,16 @@ from specalign.instruments.axes import vacuum_angstrom
 from specalign.instruments.resampling import SPEED_OF_LIGHT, pixel_edges
 from specalign.io.products import FRAMES
 
-__all__ = ["Facts", "InputRows", "as_velocity", "default_ids", "facts_of_arrays", "repeat", "rows_from_arrays"]
+__all__ = [
+    "Facts",
+    "InputRows",
+    "as_velocity",
+    "default_ids",
+    "facts_of_arrays",
+    "repeat",
+    "rows_at",
+    "rows_from_arrays",
+]
 
 _NO_VELOCITY = -9999.0  # LAMOST and APOGEE write it where they have none
 
@@ -76,6 +85,15 @@ class InputRows:
     def edges(self):
         """Pixel edges of the axis."""
         return pixel_edges(self.axis)
+
+
+def rows_at(rows, at):
+    """Some rows, by slice or index; a slice copies nothing."""
+    names = ("flux", "ivar", "mask", "quality", "facts", "index")
+    changes = {name: None if getattr(rows, name) is None else getattr(rows, name)[at] for name in names}
+    if rows.covariance is not None:
+        changes["covariance"] = (rows.covariance[0][at], rows.covariance[1])
+    return dataclasses.replace(rows, **changes)
 
 
 def rows_from_arrays(flux, ivar, mask, quality, spectral_axis, medium, facts, normalized, covariance):

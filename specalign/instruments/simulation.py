@@ -8,8 +8,8 @@ from specutils import Spectrum, SpectrumList
 
 from specalign.exceptions import MissingFactError, SpectrumError
 from specalign.instruments.resampling import doppler_factor, in_blocks, pixel_edges, resample_rows
-from specalign.instruments.rows import as_velocity, facts_of_arrays, rows_from_arrays
-from specalign.instruments.spectra import as_list, rows_from_spectra
+from specalign.instruments.rows import as_velocity, facts_of_arrays, rows_at, rows_from_arrays
+from specalign.instruments.spectra import as_list, inverse_variance, rows_from_spectra
 from specalign.io.products import NORMALIZATIONS, Product
 from specalign.io.quality import bit_value, decode
 from specalign.io.spectra import build_spectrum
@@ -21,6 +21,7 @@ NOISELESS = 1e6  # signal to noise that a spectrum without noise states, since a
 FLOOR = 0.01  # of the median flux: no pixel is more exact than one of this flux
 COVERED = 0.99  # share of the line-spread function that must lie on good pixels of the model
 UNDERSAMPLED = 0.1  # of a pixel: the least Gaussian beside the pixel itself
+AT_ONCE = 512  # rows whose noiseless fluxes are in memory together
 _DATA_MODEL = "https://specalign.readthedocs.io/en/latest/user_guide/simulation.html"
 
 
@@ -112,15 +113,24 @@ def simulate(
     given = {"object_id": object_id, "spectrum_id": spectrum_id, "medium": medium}
     groups = _models(instrument, spectra, given)
     n = sum(len(rows) for rows in groups)
-    velocity, draw, seen = as_velocity(radial_velocity, n), _Draw(instrument, rng, bad_fraction), [None] * n
-    for rows in groups:
-        factor = doppler_factor(np.nan_to_num(velocity[rows.index]))
-        flux, covered = _see(instrument, rows, factor, resolving_power, convolve)
-        error = _errors(flux, covered, _snr_of(snr, rows.index, n, instrument), rows.facts.object_id)
-        for k, i in enumerate(rows.index):
-            seen[i] = (flux[k], error[k], covered[k], rows.unit, _facts(instrument, rows, k, velocity[i]))
-    result = [draw.spectrum(*one) for one in seen]  # in the order given, whatever the axes
+    velocity, snr = as_velocity(radial_velocity, n), _positive(snr(instrument.spectral_axis) if callable(snr) else snr)
+    seen = [_seen(instrument, rows, velocity, (snr, n), resolving_power, convolve) for rows in groups]
+    group, draw = np.empty(n, int), _Draw(instrument, rng, bad_fraction)
+    for number, rows in enumerate(groups):
+        group[rows.index] = number
+    result = [draw.spectrum(*next(seen[number])) for number in group]  # in the order given, whatever the axes
     return result[0] if isinstance(spectra, Spectrum) and spectra.flux.ndim == 1 else SpectrumList(result)
+
+
+def _seen(instrument, rows, velocity, snr, power, convolve):
+    """What `_Draw.spectrum` needs of each row, in order; few rows at a time are in memory."""
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows_at(rows, slice(start, start + AT_ONCE))
+        factor = doppler_factor(np.nan_to_num(velocity[part.index]))
+        flux, covered = _see(instrument, part, factor, power, convolve)
+        error = _errors(flux, covered, _snr_of(*snr, part.index, instrument), part.facts.object_id)
+        for k, i in enumerate(part.index):
+            yield flux[k], error[k], covered[k], part.unit, _facts(instrument, part, k, velocity[i])
 
 
 def _models(instrument, spectra, given):
@@ -138,7 +148,7 @@ def _models(instrument, spectra, given):
     if refused:
         raise refused[0][2]
     for rows in groups:
-        rows.extra["normalization"] = [listed[i].meta.get("normalization") for i in rows.index]
+        rows.extra["normalization"] = {i: listed[i].meta.get("normalization") for i in rows.index}
     return groups
 
 
@@ -157,8 +167,9 @@ def _rows_of_table(spectra, given):
         raise MissingFactError("the models do not say their medium: pass medium=..., or set spectrum.meta['medium']")
     facts = facts_of_arrays(n, given["object_id"], given["spectrum_id"], _at_rest(meta), None)
     mask, axis = spectra.mask, spectra.spectral_axis
-    rows = rows_from_arrays(spectra.flux, None, mask, None, axis, given["medium"], facts, False, None)
-    rows.index, rows.extra = np.arange(n), {"normalization": [meta.get("normalization")] * n}
+    ivar = inverse_variance(spectra)
+    rows = rows_from_arrays(spectra.flux, ivar, mask, None, axis, given["medium"], facts, False, None)
+    rows.index, rows.extra = np.arange(n), {"normalization": dict.fromkeys(range(n), meta.get("normalization"))}
     return rows
 
 
@@ -270,12 +281,16 @@ def _check_reach(instrument, rows, factor, covered):
         )
 
 
-def _snr_of(snr, index, n, instrument):
-    """Signal to noise of some of n rows: (M, 1) for a number a row, (P,) or (M, P) for one a pixel."""
-    p = instrument.n_pixels
-    snr = np.asarray(snr(instrument.spectral_axis) if callable(snr) else snr, dtype=float)
+def _positive(snr):
+    snr = np.asarray(snr, dtype=float)
     if not (snr > 0).all():
         raise SpectrumError(f"snr: expected positive numbers, got {snr[~(snr > 0)].flat[0]}")
+    return snr
+
+
+def _snr_of(snr, n, index, instrument):
+    """Signal to noise of some of n rows: (M, 1) for a number a row, (P,) or (M, P) for one a pixel."""
+    p = instrument.n_pixels
     if snr.ndim == 0:
         return np.full((len(index), 1), float(snr))
     if snr.shape == (n,) and n == p and n > 1:
@@ -300,7 +315,7 @@ def _errors(flux, covered, snr, object_id):
 
 def _facts(instrument, rows, k, velocity):
     """Keywords of `build_spectrum` for a row, but for its pixels."""
-    known, own = ~np.isnan(velocity), rows.extra["normalization"][k]
+    known, own = ~np.isnan(velocity), rows.extra["normalization"][rows.index[k]]
     product = Product(
         "simulated",
         instrument.name,

@@ -5,7 +5,7 @@ Nothing here is an observation.  Every file says so in its header, and the folde
 
 from specalign.mock.bounds import cramer_rao, gradients, label_covariance, oracle_rank
 from specalign.mock.files import write_survey
-from specalign.mock.labels import ELEMENTS, draw_labels, measure_labels, to_x_h
+from specalign.mock.labels import ELEMENTS, draw_labels, measure_labels
 from specalign.mock.model import spectrum
 
 __all__ = [
@@ -17,6 +17,5 @@ __all__ = [
     "measure_labels",
     "oracle_rank",
     "spectrum",
-    "to_x_h",
     "write_survey",
 ]

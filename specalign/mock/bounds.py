@@ -10,6 +10,8 @@ The bound holds for the mock model, its independent Gaussian noise, and unbiased
 population is biased, and may lie below it where the data say little.
 """
 
+import itertools
+
 import astropy.units as u
 import numpy as np
 from astropy.table import QTable
@@ -188,8 +190,9 @@ def _prepared_weights(prepared, labels):
         raise ValueError("expected spectra with independent noise, got a covariance_factor")
     if not np.array_equal(prepared.object_id, np.asarray(labels["object_id"], dtype=str)):
         raise ValueError("expected spectra of the same stars as the labels, in the same order; match them by object_id")
-    ratio = np.clip(prepared.flux, 0, None) * np.sqrt(prepared.ivar.astype(float))
-    return prepared.spectral_axis.to_value(u.AA), np.where(prepared.mask, 0.0, ratio)
+    ratio = np.where(prepared.mask, 0.0, np.clip(prepared.flux, 0, None) * np.sqrt(prepared.ivar.astype(float)))
+    # The square of a noisy ratio is too large by 1 on average.
+    return prepared.spectral_axis.to_value(u.AA), np.sqrt(np.clip(ratio**2 - 1, 0, None))
 
 
 def _on_axis(setup, axis, values):
@@ -201,13 +204,18 @@ def _on_axis(setup, axis, values):
 
 
 def _polynomials(setup, axis, degree, wiggle):
-    """Legendre polynomials (K, P) of each detector, and the spreads of their coefficients."""
+    """Legendre polynomials (K, P) of each detector, and the spreads of their coefficients.
+
+    A pixel between two detectors belongs to the nearer one, since the gap of a star may lie a little elsewhere: no
+    pixel's flux is known without a factor.
+    """
+    ends = [(setup.axis[start], setup.axis[slice(start, stop)][-1]) for start, stop in setup.chips]
+    middles = [(high + low) / 2 for (_, high), (low, _) in itertools.pairwise(ends)]
+    nearest = np.where((axis >= setup.axis[0]) & (axis <= setup.axis[-1]), np.searchsorted(middles, axis), -1)
     rows = []
-    for start, stop in setup.chips:
-        low, high = setup.axis[start], setup.axis[slice(start, stop)][-1]
+    for number, (low, high) in enumerate(ends):
         x = 2 * np.log(axis / low) / np.log(high / low) - 1
-        basis = np.polynomial.legendre.legvander(x, degree).T
-        rows.append(np.where((axis >= low) & (axis <= high), basis, 0.0))
+        rows.append(np.where(nearest == number, np.polynomial.legendre.legvander(x, degree).T, 0.0))
     return np.concatenate(rows), np.tile([10.0] + [wiggle] * degree, len(rows))
 
 

@@ -21,6 +21,9 @@ _SNR = {"apogee": (60, 300), "nirspec": (40, 250), "lamost": (20, 150), "gaia_xp
 _LEVEL = {"apogee": 1.0, "nirspec": 2e-3, "lamost": 400.0, "gaia_xp": 3e-16}  # typical flux in the product's unit
 _BAD = {"apogee": 0.004, "nirspec": 0.006, "lamost": 0.003, "gaia_xp": 0.0}  # chance that a run of bad pixels starts
 _COMBINED = ("apogee", "gaia_xp")
+# km/s (1 sigma): how far a later visit's wavelengths are off from the first's, a fifth of a NIRSpec pixel (a star is
+# never centred in its shutter twice alike) and about the scatter of repeated LAMOST velocities
+_VISIT_VELOCITY = {"nirspec": 10.0, "lamost": 4.0}
 _README = """This folder holds a MOCK survey, made by specalign.mock from random labels and a small line model.
 Nothing in it was observed: use it to try the software, never for science.
 Every star has the same object_id in all instruments.  Measured labels with errors are in catalogue.ecsv; the true ones
@@ -48,7 +51,9 @@ def write_survey(
     snr : float or dict of instrument to float, optional
         Median signal-to-noise ratio of a pixel; drawn a star (log-uniform, an instrument's usual range) unless given.
     visits : int
-        Exposures a star with nirspec and lamost; the products of apogee and gaia_xp are combined ones, one a star.
+        Exposures a star with nirspec and lamost; the products of apogee and gaia_xp are combined ones, one a star.  The
+        wavelengths of later visits are off from those of the first by residual velocities, Gaussian with 10 km/s
+        (nirspec) and 4 km/s (lamost); LAMOST's header measures what its spectrum shows.
     missing : float
         Chance that an instrument lacks a star.
     decorrelated : bool
@@ -135,6 +140,7 @@ def _observe(name, labels, key, snr):
     low, high = _SNR[name]
     given = snr.get(name) if isinstance(snr, dict) else snr
     stars["snr"] = low * (high / low) ** stars["snr"] if given is None else np.full(BLOCK, float(given))
+    stars["velocity"] = labels["radial_velocity"].to_value(u.km / u.s) + _residual_velocity(name, key)
     flux = _flux(name, stars)
     deviate = rng.standard_normal(flux.shape, dtype=np.float32)
     starts = rng.random(flux.shape, dtype=np.float32) < _BAD[name]
@@ -145,6 +151,14 @@ def _observe(name, labels, key, snr):
     return stars
 
 
+def _residual_velocity(name, key):
+    """What the wavelength calibration of a visit leaves (BLOCK,), km/s; the first one's is the reference."""
+    if key[-1] == 0:
+        return np.zeros(BLOCK)
+    rng = np.random.default_rng([*key, 2, zlib.crc32(name.encode())])
+    return rng.normal(0, _VISIT_VELOCITY[name], BLOCK)
+
+
 def _present(stars, n, key, name, missing):
     """The first n stars of a block, without those that the instrument lacks; the same ones in every visit."""
     chance = np.random.default_rng([*key, 1, 0, zlib.crc32(name.encode())]).uniform(size=BLOCK)
@@ -153,7 +167,7 @@ def _present(stars, n, key, name, missing):
 
 
 def _flux(name, stars):
-    flux = spectrum(name, stars["labels"], stars["labels"]["radial_velocity"])[1].value
+    flux = spectrum(name, stars["labels"], stars["velocity"] * u.km / u.s)[1].value
     if SETUPS[name].normalized:
         return flux
     level = (_LEVEL[name] * 10 ** stars["level"] / np.median(flux, axis=1))[:, None]
@@ -220,7 +234,7 @@ def _x1d_rows(stars, i):
 
 def _write_lamost(folder, stars, visit):
     """DR10 low-resolution files: heliocentric vacuum wavelengths, redshift in the header, inverse variance, masks."""
-    velocity = stars["labels"]["radial_velocity"].to_value(u.km / u.s) + 4 * stars["velocity_error"]
+    velocity = stars["velocity"] + 4 * stars["velocity_error"]
     paths = []
     for i, star in enumerate(stars["labels"]):
         row = _coadd_row(stars["flux"][i], stars["error"][i], stars["bad"][i])

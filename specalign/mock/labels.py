@@ -6,7 +6,7 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable, vstack
 
-__all__ = ["BLOCK", "ELEMENTS", "draw_labels", "measure_labels", "to_x_h"]
+__all__ = ["BLOCK", "ELEMENTS", "draw_labels", "measure_labels"]
 
 #: The elements that act on the spectra, as column names begin: ``fe_h``, and ``x_fe`` for the others.
 ELEMENTS = ("c", "n", "o", "na", "mg", "al", "si", "s", "k", "ca", "ti", "v", "cr", "mn", "fe", "co", "ni", "ce")
@@ -51,7 +51,7 @@ def draw_labels(n, seed=0, decorrelated=False):
     `~astropy.table.QTable` (n rows)
         object_id (str), ra, dec (deg), teff (K), logg (dex(cm / s2)), fe_h and ``x_fe`` for the other 17 of `ELEMENTS`
         (dex), vsini (km/s), a_v (mag), radial_velocity (km/s), phase (str); ``meta["label_system"]`` is
-        "specalign-mock".  `to_x_h` gives all as [X/H].
+        "specalign-mock".  `specalign.data.abundances.to_x_h` gives all as [X/H].
 
     Raises
     ------
@@ -73,31 +73,6 @@ def draw_labels(n, seed=0, decorrelated=False):
         "label_system": "specalign-mock", "seed": seed, "decorrelated": decorrelated,
         "comments": "A mock survey, not observations.",
     }  # fmt: skip
-    return table
-
-
-def to_x_h(labels):
-    """The 20 labels of a mock star: teff, logg and all elements as [X/H] = [X/Fe] + [Fe/H].
-
-    Parameters
-    ----------
-    labels : `~astropy.table.QTable`
-        As `draw_labels` gives them.
-
-    Returns
-    -------
-    `~astropy.table.QTable`
-        object_id, teff, logg, and ``x_h`` for each of `ELEMENTS` (dex).
-
-    Examples
-    --------
-    >>> from specalign.mock import draw_labels, to_x_h
-    >>> len(to_x_h(draw_labels(5)).colnames)
-    21
-    """
-    table = labels["object_id", "teff", "logg"]
-    for name in ELEMENTS:
-        table[f"{name}_h"] = labels["fe_h"] if name == "fe" else labels[f"{name}_fe"] + labels["fe_h"]
     return table
 
 

@@ -78,7 +78,9 @@ def test_debug_adds_the_traceback(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "nothing.fits"), "--debug"]) == 1
     text = capsys.readouterr().err
     assert "Traceback (most recent call last)" in text
-    assert text.splitlines()[-1].startswith("specalign: error: expected a file, a folder with .fits, .fit, .csv files")
+    assert text.splitlines()[-1].startswith(
+        "specalign: error: expected a file, a folder with .fits, .fit, .csv, .ecsv, .xml"
+    )
 
 
 def test_unknown_instrument(tmp_path, capsys):

@@ -76,12 +76,15 @@ def test_prepare_counts_what_it_rejects(survey, tmp_path, capsys):
     shutil.copy(files[0], folder / "copy-of-the-first.fits")
     (folder / "cut.fits").write_bytes(files[3].read_bytes()[:50000])
     (folder / "other.csv").write_text("a,b\n1,2\n")
+    (folder / "photometry.ecsv").write_text("# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int64}\na\n1\n")
+    shutil.copy(survey / "mock" / "labels.ecsv", folder)
     assert run("prepare", folder, "--output", tmp_path / "out") == 0
     text = capsys.readouterr().out
-    assert "6 files: 3 spectra prepared, 3 files or spectra rejected" in text
+    assert "7 files: 3 spectra prepared, 4 files or spectra rejected" in text
     rejected = QTable.read(tmp_path / "out" / "rejected.ecsv")
     reasons = dict(zip(rejected["spectrum_id"], rejected["reason"], strict=True))
-    assert len(reasons) == 3
+    assert len(reasons) == 4
+    reasons.pop(str(folder / "photometry.ecsv"))
     assert "truncated or damaged" in reasons[str(folder / "cut.fits")]
     assert str(folder / "other.csv") in reasons
     assert "spectrum_id occurs twice: in " in next(

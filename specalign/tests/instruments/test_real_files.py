@@ -202,3 +202,17 @@ def test_archive_samples_equal_those_from_coefficients(files):
     computed = xp.prepare(xp.read(files / "gaia_xp" / "XP_CONTINUOUS_RAW.csv"))
     np.testing.assert_allclose(sampled.flux, computed.flux, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(sampled.ivar, computed.ivar, rtol=1e-2)
+
+
+def test_the_gap_of_nirspec_begins_where_simulate_draws_it_in_every_g140h_file(shared):
+    nirspec, found = get_instrument("nirspec"), {}
+    gap = nirspec.gaps[0]
+    for path in sorted((shared / "data/spectra/nirspec").glob("*jw02609*.fits")):
+        for spectrum in nirspec.read(path):
+            axis = spectrum.spectral_axis.to_value(u.AA)
+            hole = np.argmax(np.where(axis[1:] > 10000, np.diff(axis), 0))  # PypeIt leaves most pixels of the gap out
+            assert 0.93 * gap.width < axis[hole + 1] - axis[hole] < 1.02 * gap.width
+            found.setdefault(path.name.split("_")[-1], []).append(axis[hole - 5])  # the last five are masked
+    assert len(found) == 4
+    assert all(gap.first < place < gap.last for places in found.values() for place in places)
+    assert all(np.ptp(places) < 10 for places in found.values())

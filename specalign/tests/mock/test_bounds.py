@@ -8,7 +8,7 @@ from specalign.analysis import metrics
 from specalign.exceptions import LabelError
 from specalign.instruments import get_instrument
 from specalign.mock import cramer_rao, draw_labels, gradients, label_covariance, oracle_rank, spectrum, write_survey
-from specalign.mock.model import noise
+from specalign.mock.model import SETUPS, noise
 
 NAMES = ("apogee", "nirspec", "lamost", "gaia_xp")
 
@@ -26,11 +26,11 @@ def slope(name, labels, label, step, velocity=None):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_agree_with_those_of_a_finer_step(name):
-    labels = draw_labels(5, seed=2)
+    labels = draw_labels(2, seed=2)
     steps = {"teff": 5.0, "logg": 0.01, "fe_h": 0.01, "mg_fe": 0.01, "c_fe": 0.01, "a_v": 0.01}
     steps |= {"vsini": 0.1} if name == "apogee" else {}  # elsewhere a star's rotation hardly shows
     got = gradients(name, labels, names=tuple(steps))
-    assert got.shape == (5, len(steps), len(spectrum(name, labels)[0]))
+    assert got.shape == (2, len(steps), len(spectrum(name, labels)[0]))
     for i, (label, step) in enumerate(steps.items()):
         fine = slope(name, labels, label, step)
         assert np.sqrt(np.mean((got[:, i] - fine) ** 2)) <= 0.1 * np.sqrt(np.mean(fine**2)), label
@@ -77,11 +77,11 @@ def model(name, star, names, offsets, nuisance, x):
     ("name", "names", "snr", "draws", "tolerance"),
     [
         ("gaia_xp", ("teff", "fe_h", "a_v"), 300, 3000, 0.05),
-        ("lamost", ("teff", "logg", "fe_h", "mg_fe"), 100, 400, 0.1),
+        ("lamost", ("teff", "logg", "fe_h", "mg_fe"), 100, 200, 0.15),
     ],
 )
 def test_a_maximum_likelihood_fit_of_many_noisy_spectra_reaches_the_bound(name, names, snr, draws, tolerance):
-    """The scatter of a standard deviation from n draws is 1 / sqrt(2 n): 1.3 % and 3.5 %."""
+    """The scatter of a standard deviation from n draws is 1 / sqrt(2 n): 1.3 % and 5 %."""
     steps = {"teff": 5.0, "logg": 0.01, "fe_h": 0.005, "mg_fe": 0.005, "a_v": 0.005}
     star = draw_labels(8, seed=1)[6:7]
     estimates = fit(name, star, names, steps, snr, draws, np.random.default_rng(3))
@@ -143,8 +143,28 @@ def test_prepared_spectra_have_the_bound_of_their_noise_and_masks(tmp_path):
     assert np.all(np.isfinite(figures["bound"][:3]))
 
 
+def test_pixels_beside_a_gap_that_moved_tell_no_more_than_those_of_the_detector():
+    """NIRSpec's gap lies elsewhere in each spectrum; no pixel's level is known without a fitted factor."""
+    labels, axis = draw_labels(3, seed=3), SETUPS["nirspec"].axis
+    narrow = np.where((axis > 14086) & (axis < 14140), 100.0, 0.0)  # good pixels in the middle position of the gap
+    bound = cramer_rao("nirspec", labels, np.tile(narrow, (3, 1)), names=("a_v",), degree=0)
+    assert np.all(bound["a_v"] > 0.49 * u.mag)  # a smooth factor hides extinction over so few pixels
+
+
+def test_the_noise_of_the_flux_itself_does_not_make_the_bound_smaller():
+    labels = draw_labels(20, seed=6)
+    instrument, names = get_instrument("gaia_xp", normalization="none"), ("teff", "fe_h")
+    axis, flux = spectrum("gaia_xp", labels)
+    sigma = flux / 2.0
+    noisy = flux + sigma * np.random.default_rng(1).standard_normal(flux.shape)
+    prepared = instrument.prepare_arrays(noisy, sigma**-2, spectral_axis=axis, object_id=labels["object_id"])
+    found, true = (cramer_rao("gaia_xp", labels, snr, names=names) for snr in (prepared, np.full(flux.shape, 2.0)))
+    for name in names:
+        assert np.median((found[name] / true[name]).value) == pytest.approx(1, rel=0.05)
+
+
 def test_the_oracle_finds_all_stars_without_noise_and_none_but_by_chance_without_light():
-    labels = draw_labels(100, seed=5)
+    labels = draw_labels(60, seed=5)
     names = ("teff", "logg", "fe_h", "mg_fe")
     shares = []
     for snr in (1e5, 15, 2):
@@ -153,10 +173,10 @@ def test_the_oracle_finds_all_stars_without_noise_and_none_but_by_chance_without
     assert shares[0] > 0.98
     assert shares[0] > shares[1] + 0.1
     assert shares[1] > shares[2] + 0.1
-    dark = np.tile(np.diag([1e6, 1e3, 1e3, 1e3]) ** 2, (100, 1, 1))
+    dark = np.tile(np.diag([1e6, 1e3, 1e3, 1e3]) ** 2, (60, 1, 1))
     ranks = oracle_rank(labels, dark, dark, np.random.default_rng(1), names)
-    assert np.mean(ranks == 1) < 0.05
-    assert 35 < np.mean(ranks) < 66
+    assert np.mean(ranks == 1) < 0.08
+    assert 19 < np.mean(ranks) < 42
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,34 @@ def test_visits_share_the_star_and_differ_in_noise(tmp_path):
         assert np.any(same[0].mask != same[1].mask)
 
 
+def test_visits_differ_by_residual_velocities_and_the_header_of_lamost_follows(tmp_path, survey):
+    paths = write_survey(tmp_path, 60, instruments=("nirspec", "lamost"), visits=2, seed=4, snr=300.0)
+    labels = draw_labels(60, seed=4)
+    truth, shown = labels["radial_velocity"], {}
+    for name in ("nirspec", "lamost"):
+        spectra = read(name, paths[name])
+        templates = [spectrum(name, labels, truth + v * u.km / u.s)[1].value.astype(float) for v in (0, 5, -5)]
+        shown[name] = [shifts(spectra[half], *templates) for half in (slice(60), slice(60, None))]
+        assert np.std(shown[name][0]) < 2
+    assert np.std(shown["nirspec"][1]) == pytest.approx(10, rel=0.25)
+    assert np.std(shown["lamost"][1]) == pytest.approx(4, rel=0.25)
+    stated = u.Quantity([s.meta["radial_velocity"] for s in spectra]).value - np.tile(truth.value, 2)
+    assert np.std(stated[60:]) == pytest.approx(np.hypot(4, 4), rel=0.25)
+    assert np.std(stated[60:] - shown["lamost"][1]) == pytest.approx(4, rel=0.25)
+
+
+def shifts(spectra, model, up, down):
+    """Velocities (N,), km/s, that spectra show against noiseless ones; a line is fitted along."""
+    x, found = np.linspace(-1, 1, model.shape[1]), []
+    for s, flux, slope in zip(spectra, model, (up - down) / 10, strict=True):
+        good = ~s.mask
+        terms = np.array([flux, flux * x, slope]).T[good]
+        weight = np.sqrt(s.uncertainty.array[good])
+        level, _, moved = np.linalg.lstsq(terms * weight[:, None], s.flux.value[good] * weight)[0]
+        found.append(moved / level)
+    return np.array(found)
+
+
 def test_missing_stars_and_given_noise(tmp_path):
     paths = write_survey(tmp_path, 100, instruments=("gaia_xp", "lamost"), missing=0.3, snr={"lamost": 40.0})
     found = {name: {s.meta["object_id"] for s in read(name, paths[name])} for name in ("gaia_xp", "lamost")}
