@@ -52,7 +52,7 @@ def test_input_mask_comes_out_where_it_went_in(instrument):
     np.testing.assert_array_equal(prepare(instrument, flux, ivar, mask).mask, mask | clean.mask)
 
 
-@settings(max_examples=80)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 2**16),
     rubbish=st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0]),

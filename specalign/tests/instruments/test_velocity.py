@@ -51,12 +51,12 @@ def same(one, two):
 
 @pytest.mark.parametrize("noise", [0.005, 0.02, 0.1])
 def test_errors_are_those_of_repeated_draws(noise):
-    truth = np.random.default_rng(2).uniform(-400, 400, 500)
+    truth = np.random.default_rng(2).uniform(-400, 400, 1500)
     table = measure(*noisy(truth, noise))
     assert table["reliable"].all()
     pull = (table["velocity"].to_value("km/s") - truth) / table["velocity_err"].to_value("km/s")
-    assert np.std(pull) == pytest.approx(1, abs=0.1)  # 500 draws tell it to 0.03
-    assert abs(np.mean(pull)) < 0.13
+    assert np.std(pull) == pytest.approx(1, abs=0.1)
+    assert abs(np.mean(pull)) < 0.1
 
 
 def test_the_error_is_where_chi2_rises_by_one():
