@@ -308,7 +308,11 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; 
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 code { font: .95em ui-monospace, "DejaVu Sans Mono", monospace; }
-@media (max-width: 40rem) { main { margin: 0; padding: 1.2rem; border-radius: 0; } }
+@media screen and (max-width: 40rem) {
+  main { margin: 0; padding: 1.2rem; border-radius: 0; }
+  figure { overflow-x: auto; }
+  img { max-width: none; width: max(100%, calc(var(--inches) * 75px)); }
+}
 @page { size: A4; margin: 16mm 15mm; }
 @media print {
   :root { color-scheme: light; }
