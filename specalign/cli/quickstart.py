@@ -101,11 +101,11 @@ def embed(aligner, train, test, folder):
 
 def compare(aligner, prepared, tables, labels, arguments):
     """Look the test stars of one instrument up in the other, and label them."""
-    from specalign.cli.report_outcome import Outcome, retrieval_figures, transferred_labels, with_mg_fe
+    from specalign.cli.report_outcome import Outcome, retrieval_figures, transferred_labels, with_ratios
     from specalign.cli.tables import write_table
 
     print("4/6 find the test stars of one instrument in the other")
-    labels = with_mg_fe(labels)
+    labels = with_ratios(labels)
     outcome = Outcome(aligner, prepared, tables, QUERY, GALLERY, labels, seed=arguments.seed)
     outcome.retrieval, outcome.left_out = retrieval_figures(*outcome.pair, *outcome.test_spectra())
     print(f"5/6 label the {QUERY} spectra of the test stars")

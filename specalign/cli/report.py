@@ -51,14 +51,14 @@ def run(arguments):
 def gather(arguments):
     """The `Outcome` of prepared files and an aligner."""
     from specalign.alignment import Aligner
-    from specalign.cli.report_outcome import Outcome, with_mg_fe
+    from specalign.cli.report_outcome import Outcome, with_ratios
     from specalign.cli.tables import read_label_file, read_prepared
 
     aligner = Aligner.load(arguments.aligner)
     prepared = read_prepared(arguments.prepared)
     query, gallery = _instruments(arguments, aligner, prepared)
     outcome = Outcome(aligner, prepared, _embed(aligner, prepared, arguments), query, gallery, seed=arguments.seed)
-    outcome.labels, outcome.rejected = with_mg_fe(read_label_file(arguments)), _rejected(arguments.prepared)
+    outcome.labels, outcome.rejected = with_ratios(read_label_file(arguments)), _rejected(arguments.prepared)
     outcome.notes, outcome.provenance = [WARNING], _provenance(arguments)
     _compare(outcome, arguments.baseline == "yes")
     return outcome

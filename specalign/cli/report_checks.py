@@ -7,28 +7,32 @@ __all__ = ["catalogue_checks", "provenance"]
 
 LIBRARIES = ("numpy", "scipy", "astropy", "specutils", "torch", "lightning", "scikit-learn", "umap-learn", "matplotlib")
 
-#: Columns of labels in a table of stars.
-MOST_LABELS = 6
-
 
 def catalogue_checks(outcome):
     """Rows, rejected ones with their reasons, repeated stars, stars in one set only, the split, and labels."""
+    from astropy.table import vstack
+
     from specalign.plots import Section
 
     rejected = _rejected(outcome)
-    tables = [(_rows(outcome, rejected), "Spectra and stars by instrument; no star is in two parts")]
-    if len(rejected):
-        tables.append((_reasons(rejected), "Rejected files and spectra by reason"))
     alone = _stars_in_one_set(outcome)
-    if len(alone):
-        tables.append((alone, "Stars that only one instrument has"))
-    text = [_rejected_text(rejected), "" if len(alone) else "Every star was seen by every instrument."]
+    text = [
+        _rejected_text(rejected),
+        "" if alone else "Every star was seen by every instrument.",
+    ]
+    tables = [(_rows(outcome, alone), "Spectra and stars by instrument; no star is in two parts")]
+    tables.append((_reasons(rejected), "Rejected files and spectra by reason"))
+    if alone:
+        tables.append((vstack(list(alone.values())), "Stars that only one instrument has"))
+    figures, notes = [], []
     if outcome.labels is None:
         text.append("There is no catalogue of labels, so that labels are not checked.")
     else:
-        text.append(_labels_text(outcome))
-        tables.append((_coverage(outcome.labels), "Labels: how many stars have them, and their range"))
-    return Section("Catalogue checks", "\n\n".join(filter(None, text)), tables=tables)
+        words, more, figures, notes = _labels(outcome)
+        text.append(words)
+        tables += more
+    tables = [(table, caption) for table, caption in tables if len(table)]
+    return Section("Catalogue checks", "\n\n".join(filter(None, text)), figures=figures, tables=tables, notes=notes)
 
 
 def _rejected(outcome):
@@ -43,17 +47,18 @@ def _rejected_text(rejected):
     return f"{len(rejected)} files or spectra were rejected." if len(rejected) else "No spectrum was rejected."
 
 
-def _rows(outcome, rejected):
-    """A row an instrument; rejected rows are counted where it is known whose they were."""
-    import numpy as np
+def _rows(outcome, alone):
+    """A row an instrument."""
     from astropy.table import QTable
+
+    from specalign.analysis import describe_labels
 
     rows = []
     for name, prepared in outcome.prepared.items():
-        counts = np.unique(prepared.object_id, return_counts=True)[1]
+        study = describe_labels(prepared)
         parts = [len(outcome.tables[part, name]) for part in ("train", "test")]
-        alone = len(_alone(outcome, name)) if len(outcome.prepared) > 1 else 0
-        rows.append((name, len(prepared), len(counts), int((counts > 1).sum()), alone, *parts))
+        several = len(set(study.duplicates["object_id"].tolist()))
+        rows.append((name, study.n_rows, study.n_stars, several, len(alone.get(name, ())), *parts))
     names = (
         "instrument",
         "spectra",
@@ -64,13 +69,6 @@ def _rows(outcome, rejected):
         "test_spectra",
     )
     return QTable(rows=rows, names=names)
-
-
-def _alone(outcome, name):
-    import numpy as np
-
-    others = [prepared.object_id for other, prepared in outcome.prepared.items() if other != name]
-    return np.setdiff1d(outcome.prepared[name].object_id, np.concatenate(others))
 
 
 def _reasons(rejected):
@@ -84,66 +82,60 @@ def _reasons(rejected):
 
 
 def _stars_in_one_set(outcome):
-    """object_id, instrument and, where they are known, labels."""
-    import numpy as np
+    """object_id, instrument and, where they are known, the usual labels, by instrument."""
     from astropy.table import QTable, vstack
 
-    if len(outcome.prepared) < 2:
-        return QTable(names=("object_id", "instrument"), dtype=("U1", "U1"))
-    parts = [QTable({"object_id": ids, "instrument": np.full(len(ids), name)})
-             for name in outcome.prepared if (ids := _alone(outcome, name)).size]  # fmt: skip
-    table = vstack(parts) if parts else QTable(names=("object_id", "instrument"), dtype=("U1", "U1"))
-    return _with_labels(table, outcome) if len(table) else table
+    from specalign.analysis import compare_catalogues
+
+    labels = None if outcome.labels is None else outcome.labels[["object_id", *outcome.shown_labels()]]
+    ids = {name: QTable({"object_id": prepared.object_id}) for name, prepared in outcome.prepared.items()}
+    found = {}
+    for name in ids if len(ids) > 1 else ():
+        others = vstack([table for other, table in ids.items() if other != name])
+        found[name] = compare_catalogues(ids[name], others, labels, names=(name, "others")).only_a
+        found[name].add_column([name] * len(found[name]), name="instrument", index=1)
+    return {name: table for name, table in found.items() if len(table)}
 
 
-def _with_labels(table, outcome):
-    import numpy as np
-    from astropy.table import Column
+def _labels(outcome):
+    """Text, tables, figures and notes on the catalogue of labels."""
+    from specalign.analysis import describe_labels, unique_stars
+    from specalign.cli.figures import catalogue_figures
 
-    from specalign.data.columns import column_values
-
-    if outcome.labels is None:
-        return table
-    place = {name: row for row, name in enumerate(np.asarray(outcome.labels["object_id"], str).tolist())}
-    rows = np.array([place.get(name, -1) for name in table["object_id"].tolist()])
-    for name in outcome.shown_labels()[:MOST_LABELS]:
-        values, unit, _ = column_values(outcome.labels, name)
-        table[name] = Column(np.where(rows >= 0, values[rows], np.nan), unit=unit)
-    return table
-
-
-def _labels_text(outcome):
-    import numpy as np
-
-    labels = outcome.labels
-    named = np.asarray(labels["object_id"], str)
-    spectra = np.unique(np.concatenate([prepared.object_id for prepared in outcome.prepared.values()]))
-    missing, unused = np.setdiff1d(spectra, named).size, np.setdiff1d(named, spectra).size
-    text = f"The labels are of the system {labels.meta.get('label_system', 'unstated')}: {len(labels)} stars, "
-    text += f"{unused} of them without a spectrum; {missing} of {len(spectra)} stars with spectra have no row in it."
-    joined, conflicts = labels.meta.get("joined_rows", 0), labels.meta.get("conflicting_object_ids", [])
-    text += f" {joined} repeated rows were equal and joined; {len(conflicts)} stars had rows that differ"
-    return text + (f" ({', '.join(map(str, conflicts[:5]))})." if conflicts else ".")
+    study = describe_labels(outcome.labels)
+    seen = study.labels["label"][study.labels["n"] > 0].tolist()
+    figures, notes = catalogue_figures(unique_stars(outcome.labels), seen)
+    tables = [
+        (_with_reasons(study.labels, outcome.labels), "Labels: how many stars have them, and their range"),
+        (study.duplicates, "Rows of stars that have several in the catalogue"),
+    ]
+    return _labels_text(outcome, study), tables, figures, notes
 
 
-def _coverage(labels):
-    """A row a label: stars with and without a value, why, and the range."""
+def _labels_text(outcome, study):
     import numpy as np
     from astropy.table import QTable
 
-    from specalign.data.columns import column_values, label_names
+    from specalign.analysis import compare_catalogues
 
-    rows = []
-    for name in label_names(labels):
-        values, unit, _ = column_values(labels, name)
-        there = values[np.isfinite(values)]
-        masked = labels.meta.get("masked", {}).get(name, {})
-        why = "; ".join(f"{reason}: {number}" for reason, number in masked.items())
-        spread = np.percentile(there, [0, 50, 100]) if there.size else np.full(3, np.nan)
-        rows.append((name, unit.to_string(), there.size, len(values) - there.size, why or "–", *map(float, spread)))
-    return QTable(
-        rows=rows, names=("label", "unit", "stars", "without", "masked_because", "lowest", "median", "highest")
+    spectra = QTable({"object_id": np.unique(np.concatenate([rows.object_id for rows in outcome.prepared.values()]))})
+    both = compare_catalogues(outcome.labels[["object_id"]], spectra, names=("labels", "spectra"))
+    text = (
+        f"The labels are of the system {study.system or 'unstated'}: {study.n_stars} stars, {len(both.only_a)} of them "
     )
+    text += f"without a spectrum; {len(both.only_b)} of {len(spectra)} stars with spectra have no row in it."
+    conflicts = outcome.labels.meta.get("conflicting_object_ids", [])
+    text += f" {study.n_joined} repeated rows were equal and joined; {len(conflicts)} stars had rows that differ"
+    return text + (f" ({', '.join(map(str, conflicts[:5]))})." if conflicts else ".")
+
+
+def _with_reasons(ranges, labels):
+    """Ranges of the labels, with why values were masked."""
+    masked = labels.meta.get("masked", {})
+    found = [masked.get(name, {}).items() for name in ranges["label"].tolist()]
+    if any(found):
+        ranges["masked_because"] = ["; ".join(f"{why}: {n}" for why, n in reasons) or "–" for reasons in found]
+    return ranges
 
 
 def provenance(outcome):

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["METHODS", "RANKS", "Outcome", "known_names", "retrieval_figures", "transferred_labels", "with_mg_fe"]
+from specalign.cli.figures import USUAL, few_labels
+
+__all__ = ["METHODS", "RANKS", "Outcome", "known_names", "retrieval_figures", "transferred_labels", "with_ratios"]
 
 RANKS = (1, 2, 5, 10, 20, 50)
-SHOWN = ("teff", "logg", "fe_h", "mg_fe")
 METHODS = ("zero-shot", "linear probe", "baseline: MLP on raw flux")
 
 
@@ -76,9 +77,8 @@ class Outcome:
         return self.labels[np.isin(np.asarray(self.labels["object_id"], dtype=str), np.concatenate(parts))]
 
     def shown_labels(self):
-        """Names of the labels that figures show: the usual ones, or else the first four that test stars have."""
-        names = [] if self.labels is None else known_names(self.tested_labels())
-        return [name for name in SHOWN if name in names] or names[:4]
+        """Names of the labels that figures show: the usual ones, or else the first that test stars have."""
+        return few_labels([] if self.labels is None else known_names(self.tested_labels()))
 
     def label_figures(self, names):
         """Errors of each method for some labels, as one table."""
@@ -92,6 +92,19 @@ class Outcome:
             part.add_column([method] * len(part), name="method", index=0)
             parts.append(part[[name in names for name in part["label"]]])
         return vstack(parts)
+
+    def r2_of_every_label(self):
+        """Coefficients of determination, a row a label and a column a method."""
+        import numpy as np
+        from astropy.table import QTable
+
+        from specalign.analysis import metrics
+
+        figures = {method: metrics.labels(table, self.labels) for method, table in self.predictions.items()}
+        known = {method: dict(zip(table["label"], table["r2"], strict=True)) for method, table in figures.items()}
+        names = list(dict.fromkeys(str(name) for table in figures.values() for name in table["label"]))
+        columns = {method: [r2.get(name, np.nan) for name in names] for method, r2 in known.items()}
+        return QTable({"label": names, **columns})
 
     def r2(self, method, label="teff"):
         """Coefficient of determination of one label."""
@@ -108,13 +121,23 @@ def known_names(labels):
     return [name for name in label_names(labels) if np.isfinite(column_values(labels, name)[0]).sum() > 1]
 
 
-def with_mg_fe(labels):
-    """The labels with [Mg/Fe], where the catalogue has [Mg/H] and [Fe/H] instead; others as they are, None too."""
-    if labels is None or "mg_fe" in labels.colnames or not {"mg_h", "fe_h"} <= set(labels.colnames):
+def with_ratios(labels):
+    """The labels with the usual [X/Fe], where the catalogue has [X/H] and [Fe/H] instead; others as they are."""
+    from specalign.data.abundances import to_x_fe
+
+    wanted = {name.removesuffix("_fe") + "_h": name for name in USUAL if name.endswith("_fe")}
+    there = set() if labels is None else set(labels.colnames)
+    wanted = [x_h for x_h, x_fe in wanted.items() if x_h in there and x_fe not in there]
+    if not wanted or "fe_h" not in there:
         return labels
-    labels = labels.copy()
-    labels["mg_fe"] = labels["mg_h"] - labels["fe_h"]
-    return labels
+    ends = ("", "_err", "_corr")
+    ratios = to_x_fe(labels[[name + end for name in ("fe_h", *wanted) for end in ends if name + end in there]])
+    result = labels.copy()
+    for name in ratios.colnames:
+        if not name.startswith("fe_h"):
+            result[name] = ratios[name]
+    result.meta["masked"] = {**labels.meta.get("masked", {}), **ratios.meta["masked"]}
+    return result
 
 
 def retrieval_figures(queries, gallery, prepared_queries, prepared_gallery, ks=RANKS):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from specalign.cli.report_checks import catalogue_checks, provenance
+from specalign.cli.report_outcome import known_names
 
 __all__ = ["write"]
 
@@ -59,7 +60,7 @@ def _headline(outcome):
         cards.append(("median rank", f"{first['median_rank']:.0f}", f"among {first['n_gallery']} spectra"))
     known = "teff" in outcome.shown_labels()
     for method in [name for name, table in outcome.predictions.items() if known and "teff" in table.colnames][:2]:
-        cards.append(("R2 of Teff", f"{outcome.r2(method):.3f}", f"{method}; {outcome.query} test stars"))
+        cards.append(("R² of Teff", f"{outcome.r2(method):.3f}", f"{method}; {outcome.query} test stars"))
     return cards
 
 
@@ -199,7 +200,7 @@ def _space(outcome, projections):
     figures = [
         (
             plot_embedding(None, projection, outcome.labels, colours),
-            f"The shared space by {_NAMES[name]}, coloured by instrument and by each label; a shape an instrument.",
+            f"The shared space by {_NAMES[name]}, coloured by instrument and {_some(outcome)}; a shape an instrument.",
         )
         for name, projection in projections.items()
     ]
@@ -208,6 +209,12 @@ def _space(outcome, projections):
         "neighbours only: distances between groups, their sizes and the axes mean nothing."
     )
     return Section("The shared space", "\n\n".join([text, *_missing(outcome, "the picture")]), figures=figures)
+
+
+def _some(outcome):
+    """How many labels are shown."""
+    shown, known = len(outcome.shown_labels()), len(known_names(outcome.labels)) if outcome.labels is not None else 0
+    return f"{shown} of {known} labels" if shown < known else "label"
 
 
 def _missing(outcome, beginning):
@@ -250,6 +257,10 @@ def _first(outcome, names):
     return [name for name in outcome.shown_labels() if name in names][:3]
 
 
+#: Figures of retrieval that the figure and the other rows show: with them the table is wider than a page.
+_IN_FIGURE = ("recall@2", "recall@20", "chance_recall@1")
+
+
 def _retrieval(outcome):
     from specalign.analysis import metrics
     from specalign.plots import Section, plot_retrieval
@@ -258,7 +269,8 @@ def _retrieval(outcome):
         return Section("Retrieval", "\n\n".join([ONE_INSTRUMENT, *_missing(outcome, "retrieval")]))
     figures = [(plot_retrieval(outcome.retrieval), "How often the star itself is among the first k.")]
     caption = f"Retrieval among {len(outcome.pair[1])} test spectra; chance is a random order"
-    tables = [(metrics.compare(outcome.retrieval), caption)]
+    table = metrics.compare(outcome.retrieval)
+    tables = [(table[[name for name in table.colnames if name not in _IN_FIGURE]], caption)]
     text = "How often a star is found again in the other instrument, against raw fluxes and against chance."
     return Section("Retrieval", "\n\n".join([text, *_missing(outcome, "the baseline")]), figures=figures, tables=tables)
 
@@ -276,6 +288,9 @@ def _baselines(outcome):
     caption = f"Errors on {len(outcome.tables['test', outcome.query])} test spectra, in the unit given; "
     caption += "mad is the median absolute deviation"
     tables = [(outcome.label_figures(outcome.shown_labels()), caption)]
+    if len(every := outcome.r2_of_every_label()) > len(outcome.shown_labels()):
+        caption = "R² of every label by method: 1 is perfect, 0 is no better than the mean of the test stars"
+        tables.append((every, caption))
     return Section("Labels against baselines", "\n\n".join([text + ".", *_missing(outcome, "labels")]), tables=tables)
 
 
@@ -289,7 +304,7 @@ def _training(outcome):
 
 def _spectra(outcome):
     """Prepared spectra of each instrument, and one before and after where its file is still there."""
-    from specalign.plots import Section, plot_kiel, plot_prepared
+    from specalign.plots import Section, plot_prepared
 
     figures = [
         (plot_prepared(rows), f"Prepared {name} spectra; masked pixels are left out.")
@@ -297,8 +312,6 @@ def _spectra(outcome):
         if len(rows)
     ]
     figures += _before_after(outcome)
-    if {"teff", "logg"} <= set(outcome.shown_labels()):
-        figures.append((plot_kiel(outcome.labels), "The stars of the catalogue; giants are at the top."))
     text = "\n\n".join(f"{rows!r}".strip("<>") for rows in outcome.prepared.values())
     return Section("Spectra", text, figures=figures)
 

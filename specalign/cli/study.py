@@ -62,21 +62,13 @@ def _filled(tables):
 
 def _catalogue(labels, study):
     from specalign.analysis import unique_stars
-    from specalign.plots import Section, plot_abundance, plot_corner, plot_density, plot_histogram
+    from specalign.cli.figures import catalogue_figures
+    from specalign.plots import Section
 
-    stars = unique_stars(labels)
-    seen = set(study.labels["label"][study.labels["n"] > 0].tolist())
-    figures = []
-    if {"teff", "logg"} <= seen:
-        figures.append((plot_density(stars), "Surface gravity against effective temperature."))
-    if "fe_h" in seen:
-        figures.append((plot_histogram(stars, "fe_h"), "Metallicity."))
-    if {"fe_h", "mg_fe"} <= seen:
-        figures.append((plot_abundance(stars), "Magnesium against metallicity; dotted lines are the solar values."))
-    if seen:
-        figures.append((plot_corner(stars), "All labels; each panel shows the stars that have both of its labels."))
+    seen = study.labels["label"][study.labels["n"] > 0].tolist()
+    figures, notes = catalogue_figures(unique_stars(labels), seen)
     tables = _filled([*study.tables(), ("Rows of stars that have several", study.duplicates)])
-    return Section(study.name, _words(study), figures=figures, tables=tables)
+    return Section(study.name, _words(study), figures=figures, tables=tables, notes=notes)
 
 
 def _comparison(a, b, labels, names):

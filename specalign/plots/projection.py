@@ -1,6 +1,7 @@
 """Shared spaces in two dimensions, for looking only: PCA, t-SNE and UMAP."""
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,8 +150,22 @@ def _umap(vectors, seed):
     # The spectral start needs more rows than eigenvectors; one thread, since several would not repeat themselves.
     start = "spectral" if len(vectors) > 2 * N_NEIGHBORS else "random"
     options = {"n_neighbors": neighbours, "min_dist": MIN_DIST, "metric": "cosine", "init": start}
-    model = _umap_class()(n_components=2, random_state=seed, n_jobs=1, **options)
-    return model.fit_transform(vectors), ("UMAP 1 [arbitrary]", "UMAP 2 [arbitrary]")
+    with _threads_kept():
+        model = _umap_class()(n_components=2, random_state=seed, n_jobs=1, **options)
+        points = model.fit_transform(vectors)
+    return points, ("UMAP 1 [arbitrary]", "UMAP 2 [arbitrary]")
+
+
+@contextmanager
+def _threads_kept():
+    """Numba sets the threads of OpenMP for all: training would round in another way after a picture than before it."""
+    import torch
+
+    n = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n)
 
 
 def _umap_class():

@@ -135,8 +135,7 @@ def _figure(figure, caption):
     figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
     data = base64.b64encode(buffer.getvalue()).decode()
     words, instead = html.escape(caption), html.escape(_in_words(figure), quote=True)
-    width = round(figure.get_figwidth() * 110)
-    image = f'<img src="data:image/png;base64,{data}" alt="{instead}" style="width:{width}px">'
+    image = f'<img src="data:image/png;base64,{data}" alt="{instead}" style="--inches:{figure.get_figwidth():.2f}">'
     return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
 
 
@@ -238,8 +237,10 @@ def _facts(facts):
 
 
 def _fact(value):
-    if isinstance(value, dict):
+    if isinstance(value, dict) and any(isinstance(part, dict) for part in value.values()):
         return _facts(value)
+    if isinstance(value, dict):
+        value = [f"{name}: {part}" for name, part in value.items()]
     if isinstance(value, (list, tuple)):
         value = ", ".join(map(str, value))
     return f"<code>{html.escape(str(value))}</code>"
@@ -301,27 +302,33 @@ thead:has(.units) th { border-bottom: 0; padding-bottom: 0; }
 .units td { color: var(--soft); font-size: .8rem; border-bottom: 2px solid var(--ink); padding-top: 0; }
 .number { text-align: right; }
 figure { margin: 1.2rem 0; }
-img { max-width: 100%; height: auto; background: #ffffff; border-radius: 3px; }
+img { width: calc(var(--inches) * 110px); max-width: 100%; height: auto; background: #ffffff; border-radius: 3px; }
 figcaption { color: var(--soft); font-size: .88rem; max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; font-size: .84rem; margin: .3rem 0; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 code { font: .95em ui-monospace, "DejaVu Sans Mono", monospace; }
-@media (max-width: 40rem) { main { margin: 0; padding: 1.2rem; border-radius: 0; } }
+@media screen and (max-width: 40rem) {
+  main { margin: 0; padding: 1.2rem; border-radius: 0; }
+  figure { overflow-x: auto; }
+  img { max-width: none; width: max(100%, calc(var(--inches) * 75px)); }
+}
 @page { size: A4; margin: 16mm 15mm; }
 @media print {
   :root { color-scheme: light; }
   body { background: none; font-size: 10.5pt; }
   main { margin: 0; padding: 0; max-width: none; box-shadow: none; }
   .table { overflow: visible; }
-  td { white-space: normal; overflow-wrap: anywhere; }
-  table { font-size: 7.5pt; width: 100%; }
+  td:not(.number) { white-space: normal; overflow-wrap: break-word; }
+  td.long { min-width: 0; }
+  table { font-size: 7.5pt; }
   thead { display: table-header-group; }
   caption, h2 { break-after: avoid; }
-  h2 + p { break-after: avoid; }
-  img { max-height: 215mm; width: auto; }
-  p { orphans: 3; widows: 3; }
-  figure, tr, .headline li, .note { break-inside: avoid; }
+  section > p { break-after: avoid; }
+  img { width: calc(var(--inches) * .82in); max-height: 190mm; object-fit: contain; object-position: left; }
+  figure { margin: .6rem 0; }
+  dl { font-size: 7.5pt; }
+  p, figure, tr, .headline li, .note { break-inside: avoid; }
   .note, .headline li, header { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

@@ -3,13 +3,14 @@
 import html
 import re
 
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.table import QTable
 
 from specalign import EmbeddingTable, PreparedSpectra, read_labels
 from specalign.cli import main
-from specalign.cli.report_outcome import with_mg_fe
+from specalign.cli.report_outcome import with_ratios
 from specalign.cli.report_sections import _shown_rows
 
 
@@ -51,6 +52,8 @@ def test_the_order_of_thought(made):
     assert figures["Neighbours"] == figures["The shared space"] == 2
     assert figures["Transferred labels"] == 4
     assert 1 <= figures["Look-alikes"] <= 2
+    assert "R² of every label by method" in found["Labels against baselines"]
+    assert "coloured by instrument and 5 of 22 labels" in found["The shared space"]
     assert "Left out, labels by baseline: MLP on raw flux: not asked for" in found["Labels against baselines"]
     assert "It is not known whether the aligner was trained on these stars" in (made / "report.html").read_text("utf-8")
 
@@ -65,9 +68,12 @@ def test_catalogue_checks_count_what_is_there(made, survey):
     numbers = list(map(int, nirspec.split()))
     assert numbers[:4] == [60, 59, 1, 0]
     assert numbers[4] + numbers[5] == 60
-    head = "object_ id instrument teff logg fe_ h mg_ fe K dex(cm s⁻²) dex dex"
+    head = "object_ id instrument teff logg fe_ h mg_ fe c_ fe K dex(cm s⁻²) dex dex dex"
     assert f"Stars that only one instrument has {head} {first} apogee" in text
     assert "0 of 60 stars with spectra have no row in it" in text
+    assert text.count("[figure]") == 4
+    assert "label unit n n_ missing min p5 median p95 max median_ err" in text
+    assert "5 of 22 labels" in text
 
 
 def test_provenance_names_what_it_was_made_with(made, survey):
@@ -132,16 +138,21 @@ def test_wrong_options(survey, tmp_path, capsys, extra, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_magnesium_over_iron_follows_from_the_two(survey):
+def test_ratios_to_iron_follow_with_their_errors(survey):
     labels = read_labels(survey / "mock" / "labels.ecsv", system="specalign-mock")
-    known = with_mg_fe(labels)
-    other = known.copy()
-    other["mg_h"] = other["mg_fe"] + other["fe_h"]
-    other.remove_column("mg_fe")
-    assert np.allclose(with_mg_fe(other)["mg_fe"], known["mg_fe"])
+    known = with_ratios(labels)
+    other = QTable({"object_id": labels["object_id"], "fe_h": labels["fe_h"], "mg_h": labels["mg_fe"] + labels["fe_h"]})
+    other["fe_h_err"], other["mg_h_err"] = 0.03 * u.dex, 0.05 * u.dex
+    other.meta = {"label_system": "mine", "masked": {"mg_h": {"flagged": 2}}}
+    found = with_ratios(other)
+    assert np.allclose(found["mg_fe"], known["mg_fe"])
+    assert np.allclose(found["mg_fe_err"], np.hypot(0.03, 0.05) * u.dex)
+    assert found.colnames[: len(other.colnames)] == other.colnames
     assert "mg_fe" not in other.colnames
-    assert with_mg_fe(other).meta == other.meta
-    assert with_mg_fe(None) is None
+    assert found.meta["label_system"] == "mine"
+    assert found.meta["masked"]["mg_h"] == found.meta["masked"]["mg_fe"] == {"flagged": 2}
+    assert with_ratios(known) is known
+    assert with_ratios(None) is None
 
 
 def test_labels_of_other_stars_are_no_error(survey, tmp_path, capsys):

@@ -147,3 +147,17 @@ def test_colours_that_cannot_be_drawn_are_errors(few, labels):
     ax = plot_embedding(few).axes[0]
     with pytest.raises(ValueError, match="one label for one ax"):
         plot_embedding(few, labels=labels, colour=["teff", "logg"], ax=ax)
+
+
+def test_a_picture_changes_nothing_for_what_is_computed_after_it():
+    """In a process of its own: numba sets the threads when it is first used."""
+    pytest.importorskip("umap")
+    code = (
+        "import os, numpy as np, torch; from specalign import EmbeddingTable; from specalign.plots import project\n"
+        "n = os.cpu_count() + 1; torch.set_num_threads(n); names = [str(i) for i in range(20)]\n"
+        "vectors = np.random.default_rng(0).normal(size=(20, 8))\n"
+        "project(EmbeddingTable(vectors, names, names, 'apogee', np.full(20, 50), np.ones(20)), 'umap')\n"
+        "print(torch.get_num_threads() - n)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]

@@ -50,7 +50,7 @@ def test_a_report_is_one_closed_file_with_everything_in_it(tmp_path, labels):
     write_report(
         path, "A <run>", [section, Section("Empty")], subtitle="of a test",
         headline=[("recall@1", "0.5", "chance 0.1")], notes=["Nothing here is real."],
-        provenance={"seed": 1, "grids": {"apogee": "abc"}, "versions": ["a", "b"]},
+        provenance={"seed": 1, "grids": {"apogee": "abc", "nirspec": {"n": 2}}, "versions": ["a", "b"]},
     )  # fmt: skip
     page = read(path)
     assert page.images == 1
@@ -66,6 +66,7 @@ def test_a_report_is_one_closed_file_with_everything_in_it(tmp_path, labels):
         "0.5",
         "abc",
         "a, b",
+        "n: 2",
     ):
         assert text in page.text
     assert "Labels (the first 60 of 300 rows)" in page.text
@@ -135,13 +136,15 @@ def test_figures_are_told_in_words(tmp_path, predicted, labels):
     assert 'A "caption" <b>' in page.text
 
 
-def test_it_prints_on_white_and_keeps_figures_whole(tmp_path):
+def test_it_prints_on_white_and_keeps_figures_whole(tmp_path, labels):
     """What a browser does with it has to be looked at; this only holds the rules in place."""
     path = tmp_path / "r.html"
-    write_report(path, "t", [Section("s")])
+    write_report(path, "t", [Section("s", figures=[(plot_kiel(labels), "c")])])
     text = path.read_text(encoding="utf-8")
+    assert "--inches:5.40" in text
     assert "@page { size: A4" in text
     assert "@media screen and (prefers-color-scheme: dark)" in text
     printed = text.split("@media print")[1]
     assert re.search(r"figure, tr[^}]*break-inside: avoid", printed)
-    assert "max-height: 215mm" in printed
+    assert "max-height: 190mm" in printed
+    assert not re.search(r'<img[^>]*style="[^"]*width', text)  # it would win over the width for paper
