@@ -130,7 +130,7 @@ class SpectraModule(pl.LightningModule):
         outputs = self.outputs(self._augmented(batch, batch_number))
         loss = self.loss(batch, outputs)
         if not bool(torch.isfinite(loss)):
-            self._stop("loss", {name: ~torch.isfinite(v).all(dim=1) for name, v in outputs.items()})
+            self._stop("loss", not_finite(outputs))
         self.train_losses.append(float(loss.detach()))
         return loss
 
@@ -171,9 +171,17 @@ class SpectraModule(pl.LightningModule):
         )
 
     def validation_step(self, batch, batch_number):
-        outputs = self.outputs(batch)
-        stars = {name: rows["star"] for name, rows in batch.items()}
-        self.validated.append((float(self.loss(batch, outputs)), outputs, stars))
+        self.batch = batch
+        outputs, stars = self.outputs(batch), {name: rows["star"] for name, rows in batch.items()}
+        loss = float(self.loss(batch, outputs))
+        if not math.isfinite(loss):
+            self._stop("validation loss", not_finite(outputs))
+        self.validated.append((loss, outputs, stars))
+
+
+def not_finite(outputs):
+    """The rows (n,) of each instrument that have no finite vector."""
+    return {name: ~torch.isfinite(vectors).all(dim=1) for name, vectors in outputs.items()}
 
 
 class Recorder(Callback):
