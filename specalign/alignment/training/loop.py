@@ -12,11 +12,12 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tqdm.auto import tqdm
 
 from specalign.alignment.augment import add_noise
 from specalign.data.loading import StarLoader
-from specalign.exceptions import NonFiniteLossError
+from specalign.exceptions import NonFiniteLossError, SpecalignError
 
 __all__ = ["Recorder", "SpectraModule", "TrainingData", "check_numbers", "train"]
 
@@ -248,7 +249,19 @@ def train(module, *, accelerator, devices, progress):
     """Train in place and keep the best weights; files, loggers and global random states stay as they are."""
     recorder = Recorder(progress)
     with _random_states(module.settings.seed), _quiet():
-        trainer = pl.Trainer(
+        trainer = _trainer(module, recorder, accelerator, devices)
+        try:
+            trainer.fit(module)
+        finally:
+            recorder.close()
+        recorder.restore(module)
+        module.finished(recorder.reason(module))
+    return module.cpu().eval()
+
+
+def _trainer(module, recorder, accelerator, devices):
+    try:
+        return pl.Trainer(
             accelerator=accelerator,
             devices=devices,
             max_epochs=module.settings.max_epochs,
@@ -262,13 +275,8 @@ def train(module, *, accelerator, devices, progress):
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
         )
-        try:
-            trainer.fit(module)
-        finally:
-            recorder.close()
-        recorder.restore(module)
-        module.finished(recorder.reason(module))
-    return module.cpu().eval()
+    except (MisconfigurationException, ValueError) as error:
+        raise SpecalignError(f"accelerator={accelerator!r}: {error}; 'auto' takes what this machine has") from error
 
 
 @contextlib.contextmanager
