@@ -272,6 +272,11 @@ def test_the_weight_of_the_labels_is_that_of_their_error_in_the_loss():
     np.testing.assert_allclose(losses[2] - losses[0], 2 * (losses[1] - losses[0]), rtol=1e-4)
 
 
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(SpecalignError, match=r"accelerator='abacus'.*'auto' takes what this machine has"):
+        fitted(accelerator="abacus")
+
+
 def test_pretraining_on_labels_comes_first():
     labels = label_table(stars(120))
     aligner = fitted(labels=labels, supervision="pretrain", max_epochs=9)
