@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from specalign.alignment import weights
 from specalign.alignment.checkpoint import load_checkpoint, save_checkpoint, weights_digest
-from specalign.alignment.history import History
 from specalign.alignment.inputs import (
     EMBED_ROWS,
     SCALER_ROWS,
@@ -22,12 +21,11 @@ from specalign.alignment.inputs import (
     plain_record,
 )
 from specalign.alignment.objectives import InfoNCE
-from specalign.alignment.targets import LabelScaler, label_values
+from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
 from specalign.data.embeddings import EmbeddingTable
-from specalign.data.loading import check_good_pixels, join_stars
-from specalign.data.splits import split
+from specalign.data.loading import check_good_pixels
 from specalign.encoders import Encoder, get_encoder
-from specalign.exceptions import GridMismatchError, LabelError, MatchError, SpecalignError
+from specalign.exceptions import GridMismatchError, SpecalignError
 
 __all__ = ["Aligner"]
 
@@ -43,6 +41,7 @@ class Aligner:
     ----------
     encoders : sequence of str, or dict of str to Encoder or str
         The instruments, each with the default encoder; or an encoder (or the name of its plugin) for each instrument.
+        A given encoder is copied and begins with its weights; the scaling of its input is fitted anew.
         A key is the instrument's name, or begins with it where two settings of one instrument are aligned
         (``"nirspec-g140h"``).
     embed_dim : int
@@ -165,9 +164,9 @@ class Aligner:
 
         _check_options(supervision, validation, labels, devices)
         self._check_spectra(prepared)
-        index = _join(prepared, self.instruments, pairs)
-        training, held = _split(index, validation, seed)
-        targets, scaler = _targets(labels, index, prepared, training)
+        index = join_prepared(prepared, self.instruments, pairs)
+        training, held = split_stars(index, validation, seed)
+        targets, scaler = scaled_targets(labels, index, prepared, training)
         pretrain = math.ceil(max_epochs / 3) if supervision == "pretrain" else 0
         patience = math.ceil(max_epochs / 2) if patience is None else patience
         settings = Settings(
@@ -193,7 +192,7 @@ class Aligner:
         from specalign.alignment.training import AlignmentModule, train
 
         head = linear_head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
-        history = _history(data)
+        history = new_history(data.index, data.training, data.validation)
         module = AlignmentModule(encoders, InfoNCE(), head, data, settings, history)
         train(module, accelerator=accelerator, devices=1, progress=progress)
         self.encoders, self._head, self._labels, self._objective = encoders, head, scaler, module.objective
@@ -382,56 +381,3 @@ def _check_options(supervision, validation, labels, devices):
         raise ValueError(f"validation: expected a share from 0 to below 1, got {validation}")
     if devices not in ("auto", 1, "1", [0]):
         raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")
-
-
-def _join(prepared, names, pairs):
-    ids = {name: prepared[name].object_id for name in names}
-    return join_stars(ids, pairs, spectrum_id={name: prepared[name].spectrum_id for name in names})
-
-
-def _split(index, validation, seed):
-    """Training and validation stars; stars that one instrument alone saw are split, too."""
-    part = split(index.star_id, validation=validation, test=0.0, seed=seed, purpose="fit")
-    shared = index.shared()
-    if (shared & (part == "train")).sum() < 2:
-        examples = {name: list(map(str, index.star_id[np.unique(star)[:3]])) for name, star in index.star.items()}
-        raise MatchError(
-            f"expected at least 2 training stars that two instruments saw, got {(shared & (part == 'train')).sum()} "
-            f"(of {shared.sum()} with the validation stars); the identifiers begin with {examples}. Use pairs= where "
-            f"catalogues name stars differently"
-        )
-    training = np.flatnonzero(part == "train")
-    return training, np.flatnonzero(part == "validation")
-
-
-def _targets(labels, index, prepared, training):
-    """Standardised labels (S, L) of all stars, scaled on the training stars."""
-    if labels is None:
-        return None, None
-    names = [_own_id(index, name, rows.object_id) for name, rows in prepared.items()]
-    columns, units, values = label_values(labels, [index.star_id, *names])
-    if not np.isfinite(values[training]).any():
-        raise LabelError("labels: none is known for a training star")
-    scaler = LabelScaler.fit(columns, units, values[training])
-    return torch.from_numpy(scaler.transform(values)), scaler
-
-
-def _own_id(index, name, object_id):
-    """The identifier (S,) of each star in one instrument's catalogue, or an empty string."""
-    ids = np.full(len(index), "", dtype=object)
-    ids[index.star[name]] = object_id
-    return ids.astype(str)
-
-
-def _history(data):
-    index = data.index
-    shared = index.shared()
-    counts = {
-        "stars": len(index),
-        "matched": int(shared.sum()),
-        "training": len(data.training),
-        "validation": len(data.validation),
-        "rows": {name: len(star) for name, star in index.star.items()},
-    }
-    unmatched = {name: {"count": len(ids), "first": list(map(str, ids[:5]))} for name, ids in index.unmatched().items()}
-    return History(counts=counts, unmatched=unmatched)

@@ -20,10 +20,12 @@ __all__ = [
     "ALIGNER",
     "REGRESSOR",
     "Kind",
+    "add_member",
     "load_checkpoint",
     "read_description",
     "read_member",
     "save_checkpoint",
+    "stated_member",
     "weights_digest",
     "write_description",
 ]
@@ -49,10 +51,6 @@ class Kind:
         """What the description says of itself."""
         return f"specalign {self.name}"
 
-    def is_weights(self, name):
-        """Whether a file is called as weights of this kind are."""
-        return re.fullmatch(rf"{self.prefix}-[0-9a-f]{{16}}\.safetensors", name) is not None
-
 
 ALIGNER = Kind("aligner", "aligner.json", "weights")
 REGRESSOR = Kind("label regressor", "regressor.json", "regressor")
@@ -71,16 +69,24 @@ def save_checkpoint(folder, description, tensors, kind=ALIGNER):
     """Write a description (JSON-like) and tensors; an older one of its kind in the folder is replaced at once."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    content = _serialized(tensors)
-    digest = hashlib.sha256(content).hexdigest()
-    weights = folder / f"{kind.prefix}-{digest[:16]}.safetensors"
-    entry = {"file": weights.name, "sha256": digest, "bytes": len(content)}
+    entry = add_member(folder, kind.prefix, ".safetensors", _serialized(tensors))
     whole = {"format": kind.format, "version": VERSION, "weights": entry, **description}
-    _write(weights, content)
     write_description(folder / kind.description, whole)
     for other in folder.iterdir():
-        if kind.is_weights(other.name) and other != weights:
+        if _is_member(other.name, kind.prefix, ".safetensors") and other.name != entry["file"]:
             other.unlink()
+
+
+def add_member(folder, stem, suffix, content):
+    """Write a file whose name contains its digest; returns what a description says of it."""
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"{stem}-{digest[:16]}{suffix}"
+    _write(folder / name, content)
+    return {"file": name, "sha256": digest, "bytes": len(content)}
+
+
+def _is_member(name, stem, suffix):
+    return re.fullmatch(rf"{stem}-[0-9a-f]{{16}}{re.escape(suffix)}", name) is not None
 
 
 def write_description(path, value):
@@ -111,11 +117,7 @@ def load_checkpoint(folder, kind=ALIGNER):
     """
     folder = Path(folder)
     description = read_description(folder / kind.description, kind)
-    entry = description["weights"]
-    path = folder / _weights_name(entry, folder, kind)
-    content = read_member(path, entry["bytes"], kind)
-    if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise CheckpointError(f"{path}: the weights do not have the digest that {kind.description} states; {_COPY}")
+    path, content = stated_member(folder, description.get("weights"), kind, "weights", kind.prefix, ".safetensors")
     _check_header(path, content)
     try:
         return description, safetensors.torch.load(content)
@@ -132,7 +134,8 @@ def read_member(path, largest, kind=ALIGNER):
         if path.is_symlink() or not path.is_file():
             raise CheckpointError(f"{path}: expected a file of a saved {kind.name}, found none; {_COPY}")
         with open(path, "rb") as file:
-            return file.read(largest + 1)
+            # a stated size must not be allocated before there are so many bytes
+            return file.read(max(0, min(largest, path.stat().st_size)) + 1)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -172,18 +175,25 @@ def _digest_or_none(value):
         return None
 
 
-def _weights_name(entry, folder, kind):
-    expected = {"file": str, "sha256": str, "bytes": int}
+def stated_member(folder, entry, kind, what, stem, suffix):
+    """Path and content of a file that `add_member` wrote, if they are as the description's ``entry`` says.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    description, expected = folder / kind.description, {"file": str, "sha256": str, "bytes": int}
     if not isinstance(entry, dict) or {k: type(v) for k, v in entry.items()} != expected:
+        raise CheckpointError(f"{description}: expected {what} with file, sha256 and bytes, got {entry!r}")
+    if not _is_member(entry["file"], stem, suffix):
         raise CheckpointError(
-            f"{folder / kind.description}: expected weights with file, sha256 and bytes, got {entry!r}"
+            f"{description}: expected a {what} file in this folder called {stem}-*{suffix}, got {entry['file']!r}"
         )
-    if not kind.is_weights(entry["file"]):
-        raise CheckpointError(
-            f"{folder / kind.description}: expected a weights file in this folder called {kind.prefix}-*.safetensors, "
-            f"got {entry['file']!r}"
-        )
-    return entry["file"]
+    path = folder / entry["file"]
+    content = read_member(path, entry["bytes"], kind)
+    if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise CheckpointError(f"{path}: the content does not have the digest that {kind.description} states; {_COPY}")
+    return path, content
 
 
 def _check_header(path, content):

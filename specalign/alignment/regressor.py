@@ -9,7 +9,7 @@ import torch
 
 from specalign.alignment import weights
 from specalign.alignment.calibration import LabelErrors
-from specalign.alignment.checkpoint import REGRESSOR, load_checkpoint, save_checkpoint
+from specalign.alignment.checkpoint import REGRESSOR, add_member, load_checkpoint, save_checkpoint
 from specalign.alignment.history import LabelHistory
 from specalign.alignment.inputs import (
     SCALER_ROWS,
@@ -19,18 +19,15 @@ from specalign.alignment.inputs import (
     linear_head,
     plain_record,
 )
-from specalign.data.columns import column_values, difference_unit, match_rows
-from specalign.data.loading import check_good_pixels, join_stars
+from specalign.alignment.stars import LabelledStars
+from specalign.data.loading import check_good_pixels
 from specalign.data.scaling import METHODS, ColumnScaler
-from specalign.data.scheme import LabelScheme
-from specalign.data.splits import StarSplit
 from specalign.encoders import Encoder, get_encoder
-from specalign.exceptions import GridMismatchError, LabelError, SpecalignError
+from specalign.exceptions import GridMismatchError, SpecalignError
 
 __all__ = ["LabelRegressor"]
 
 PREDICT_ROWS = 128  # rows at a time; a convolution keeps some tens of numbers a pixel
-NO_TEST = (9, 1, 0)
 
 
 class LabelRegressor:
@@ -181,7 +178,7 @@ class LabelRegressor:
             seed=seed,
         )
         check_good_pixels(prepared)
-        stars = _Stars(prepared, labels, names, system, split, seed)
+        stars = LabelledStars(prepared, labels, names, system, split, seed)
         scaler = ColumnScaler.fit(stars.values[stars.training], self.scaling)
         label_weights = stars.weights(labels) if weighted else None
         encoder, head = self._build(prepared, len(stars.scheme.names), seed)
@@ -285,13 +282,12 @@ class LabelRegressor:
             The encoder is no installed plugin, so that nobody could load it.
         """
         self._check_trained()
-        folder = Path(folder)
-        description = self._description()
+        folder, description = Path(folder), self._description()
         folder.mkdir(parents=True, exist_ok=True)
-        self.split.save(folder / _split_name(self.split.digest))
+        description["split"] = add_member(folder, "split", ".ecsv", weights.split_content(self.split))
         save_checkpoint(folder, description, weights.tensors({"spectra": self.encoder}, self._head, None), REGRESSOR)
         for other in folder.glob("split-*.ecsv"):
-            if other.name != _split_name(self.split.digest):
+            if other.name != description["split"]["file"]:
                 other.unlink()
 
     def _description(self):
@@ -303,7 +299,6 @@ class LabelRegressor:
             "scheme": scheme | {"units": [unit.to_string() for unit in self._scheme.units]},
             "scaling": dataclasses.asdict(self._scaler),
             "errors": self._errors.as_dict(),
-            "split": self.split.digest,
             "history": self.history.as_dict(),
         }
 
@@ -332,62 +327,5 @@ class LabelRegressor:
         regressor.encoder, regressor._head, regressor._scaler = parts.encoder, parts.head, parts.scaler
         regressor._scheme, regressor._errors, regressor._record = parts.scheme, parts.errors, parts.record
         regressor.history = parts.history
-        regressor.split = weights.restore_split(Path(folder) / _split_name(description["split"]), description["split"])
+        regressor.split = weights.restore_split(Path(folder), description)
         return regressor
-
-
-def _split_name(digest):
-    return f"split-{digest[:16]}.ecsv"
-
-
-class _Stars:
-    """The labelled stars of some spectra, and what each of them is for."""
-
-    def __init__(self, prepared, labels, names, system, split, seed):
-        self.name = prepared.instrument.name
-        self.index = join_stars({self.name: prepared.object_id}, spectrum_id={self.name: prepared.spectrum_id})
-        self.scheme, self.labelled, values = LabelScheme.from_table(labels, self.index.star_id, system, names)
-        self.values = np.full((len(self.index), len(self.scheme.names)), np.nan)
-        self.values[self.labelled] = values
-        self.split = _drawn(split, self.index.star_id, seed)
-        part = self.split.of(self.index.star_id[self.labelled])
-        self.training, self.held = self.labelled[part == "train"], self.labelled[part == "validation"]
-        self._check()
-
-    def _check(self):
-        for name, column in zip(self.scheme.names, self.values[self.training].T, strict=True):
-            known = column[np.isfinite(column)]
-            if len(known) < 2 or np.ptp(known) == 0:
-                what = f"is known for {len(known)} training stars" if len(known) < 2 else "is the same for all of them"
-                raise LabelError(
-                    f"{name} {what}, expected at least two different values ({self.split}); drop it with names=[...]"
-                )
-
-    def rows(self, stars):
-        """Rows of some stars, and the star of each."""
-        return self.index.rows(self.name, stars)
-
-    def counts(self):
-        return self.split.counts | {"training": len(self.training), "validating": len(self.held)}
-
-    def weights(self, labels):
-        """Weights (S, L) float32 of each star's labels, with the mean 1 over known labels of training stars."""
-        place = match_rows(self.index.star_id, labels["object_id"])
-        columns = zip(self.scheme.names, self.scheme.units, self.values.T, strict=True)
-        return torch.from_numpy(np.stack([self._column_weights(labels, place, *c) for c in columns], axis=1))
-
-    def _column_weights(self, labels, place, name, unit, values):
-        errors = column_values(labels, f"{name}_err", difference_unit(unit))[0][place]
-        errors = np.where((place >= 0) & (errors > 0) & np.isfinite(values), errors, np.nan)
-        known = self.training[np.isfinite(values[self.training])]
-        if not np.isfinite(errors[known]).any():
-            raise LabelError(f"{name}_err is known for no training star; fit with weighted=False, or give errors")
-        typical = np.nanmedian(errors[known])
-        weight = 1 / (1 + (np.where(np.isfinite(errors), errors, typical) / typical) ** 2)
-        return (weight / weight[known].mean()).astype(np.float32)
-
-
-def _drawn(split, stars, seed):
-    if isinstance(split, StarSplit):
-        return split
-    return StarSplit.draw(stars, NO_TEST if split is None else split, seed)

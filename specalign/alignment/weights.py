@@ -1,11 +1,14 @@
 """An aligner's parts to named tensors, and back, without believing what a file says of them."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import astropy.units as u
 import torch
 
 from specalign.alignment.calibration import LabelErrors
+from specalign.alignment.checkpoint import REGRESSOR, stated_member
 from specalign.alignment.history import History, LabelHistory
 from specalign.alignment.objectives import InfoNCE
 from specalign.alignment.targets import LabelScaler
@@ -17,7 +20,16 @@ from specalign.exceptions import CheckpointError, PluginError, SpecalignError
 from specalign.instruments.prepared import InstrumentRecord
 from specalign.plugins import find_plugins, load_plugin
 
-__all__ = ["Parts", "RegressorParts", "plugin_name", "restore", "restore_regressor", "restore_split", "tensors"]
+__all__ = [
+    "Parts",
+    "RegressorParts",
+    "plugin_name",
+    "restore",
+    "restore_regressor",
+    "restore_split",
+    "split_content",
+    "tensors",
+]
 
 
 @dataclass(frozen=True)
@@ -90,15 +102,20 @@ def restore_regressor(description, stored, folder):
     return _checked(_restore_regressor, description, stored, folder)
 
 
-def restore_split(path, digest):
+def split_content(split):
+    """A split as `StarSplit.save` writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        split.save(Path(folder) / "split.ecsv")
+        return (Path(folder) / "split.ecsv").read_bytes()
+
+
+def restore_split(folder, description):
     """The split that lies beside a regressor."""
+    path, _ = stated_member(folder, description.get("split"), REGRESSOR, "split", "split", ".ecsv")
     try:
-        found = StarSplit.load(path)
+        return StarSplit.load(path)
     except (SpecalignError, OSError) as error:
         raise CheckpointError(f"{path}: the split of this regressor cannot be read ({error})") from error
-    if found.digest != digest:
-        raise CheckpointError(f"{path}: the split does not have the digest that the description states")
-    return found
 
 
 def _checked(build, description, stored, folder):
@@ -166,7 +183,8 @@ def _choice(entry):
 def _encoder(entry, stored, prefix, taken):
     factory = load_plugin("encoders", entry["encoder"])
     encoder = _filled(lambda: factory(**entry["config"]), stored, prefix, taken)
-    if not isinstance(encoder, Encoder) or encoder.config() != entry["config"]:
+    # an option that is younger than the file has its default
+    if not isinstance(encoder, Encoder) or encoder.config() != encoder.config() | entry["config"]:
         raise CheckpointError(f"the encoder {entry['encoder']!r} does not build what its configuration says")
     check_encoder(encoder, entry["encoder"])
     return encoder.eval()

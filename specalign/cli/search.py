@@ -11,9 +11,11 @@ EXAMPLE = """
 
 def add_arguments(parser):
     """Add the arguments of this verb."""
+    from jsonargparse.typing import PositiveInt
+
     parser.add_argument("queries", nargs="+", metavar="FILE", help="files that `specalign embed` wrote")
     parser.add_argument("--gallery", nargs="+", required=True, metavar="FILE", help="embeddings to look in")
-    parser.add_argument("-k", "--k", type=int, default=10, help="neighbours a query")
+    parser.add_argument("-k", "--k", type=PositiveInt, default=10, help="neighbours a query")
     parser.add_argument(
         "--method", choices=["exact", "pynndescent"], default="exact", help="approximate above a million rows"
     )

@@ -15,8 +15,11 @@ EXAMPLE = """
 
 def add_arguments(parser):
     """Add the arguments of this verb."""
+    from jsonargparse.typing import PositiveInt, restricted_number_type
+
     from specalign.cli.tables import add_label_file
 
+    share = restricted_number_type("ShareBelowOne", float, [(">=", 0), ("<", 1)])
     parser.add_argument(
         "prepared", nargs="+", metavar="FILE", help="files that `specalign prepare` wrote, or their folder"
     )
@@ -25,10 +28,10 @@ def add_arguments(parser):
         "--encoder", nargs="+", default=[], metavar="INSTRUMENT=NAME", help="encoders other than the default one"
     )
     add_label_file(parser, required=False)
-    parser.add_argument("--embed-dim", type=int, default=128, help="length of the vectors")
-    parser.add_argument("--max-epochs", type=int, default=30, help="times that every star is seen at most")
-    parser.add_argument("--batch-size", type=int, default=256, help="stars a step")
-    parser.add_argument("--validation", type=float, default=0.1, help="share of stars that choose the best epoch")
+    parser.add_argument("--embed-dim", type=PositiveInt, default=128, help="length of the vectors")
+    parser.add_argument("--max-epochs", type=PositiveInt, default=30, help="times that every star is seen at most")
+    parser.add_argument("--batch-size", type=PositiveInt, default=256, help="stars a step")
+    parser.add_argument("--validation", type=share, default=0.1, help="share of stars that choose the best epoch")
     parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto")
 

@@ -12,11 +12,12 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tqdm.auto import tqdm
 
 from specalign.alignment.augment import add_noise
 from specalign.data.loading import StarLoader
-from specalign.exceptions import NonFiniteLossError
+from specalign.exceptions import NonFiniteLossError, SpecalignError
 
 __all__ = ["Recorder", "SpectraModule", "TrainingData", "check_numbers", "train"]
 
@@ -130,7 +131,7 @@ class SpectraModule(pl.LightningModule):
         outputs = self.outputs(self._augmented(batch, batch_number))
         loss = self.loss(batch, outputs)
         if not bool(torch.isfinite(loss)):
-            self._stop("loss", {name: ~torch.isfinite(v).all(dim=1) for name, v in outputs.items()})
+            self._stop("loss", not_finite(outputs))
         self.train_losses.append(float(loss.detach()))
         return loss
 
@@ -171,9 +172,17 @@ class SpectraModule(pl.LightningModule):
         )
 
     def validation_step(self, batch, batch_number):
-        outputs = self.outputs(batch)
-        stars = {name: rows["star"] for name, rows in batch.items()}
-        self.validated.append((float(self.loss(batch, outputs)), outputs, stars))
+        self.batch = batch
+        outputs, stars = self.outputs(batch), {name: rows["star"] for name, rows in batch.items()}
+        loss = float(self.loss(batch, outputs))
+        if not math.isfinite(loss):
+            self._stop("validation loss", not_finite(outputs))
+        self.validated.append((loss, outputs, stars))
+
+
+def not_finite(outputs):
+    """The rows (n,) of each instrument that have no finite vector."""
+    return {name: ~torch.isfinite(vectors).all(dim=1) for name, vectors in outputs.items()}
 
 
 class Recorder(Callback):
@@ -240,7 +249,19 @@ def train(module, *, accelerator, devices, progress):
     """Train in place and keep the best weights; files, loggers and global random states stay as they are."""
     recorder = Recorder(progress)
     with _random_states(module.settings.seed), _quiet():
-        trainer = pl.Trainer(
+        trainer = _trainer(module, recorder, accelerator, devices)
+        try:
+            trainer.fit(module)
+        finally:
+            recorder.close()
+        recorder.restore(module)
+        module.finished(recorder.reason(module))
+    return module.cpu().eval()
+
+
+def _trainer(module, recorder, accelerator, devices):
+    try:
+        return pl.Trainer(
             accelerator=accelerator,
             devices=devices,
             max_epochs=module.settings.max_epochs,
@@ -254,13 +275,8 @@ def train(module, *, accelerator, devices, progress):
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
         )
-        try:
-            trainer.fit(module)
-        finally:
-            recorder.close()
-        recorder.restore(module)
-        module.finished(recorder.reason(module))
-    return module.cpu().eval()
+    except (MisconfigurationException, ValueError) as error:
+        raise SpecalignError(f"accelerator={accelerator!r}: {error}; 'auto' takes what this machine has") from error
 
 
 @contextlib.contextmanager

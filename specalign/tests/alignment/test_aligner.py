@@ -264,6 +264,19 @@ def test_the_best_weights_are_kept_not_the_last(monkeypatch):
     assert any(not torch.equal(kept[name], seen[3][name]) for name in kept)
 
 
+def test_the_weight_of_the_labels_is_that_of_their_error_in_the_loss():
+    labels, rest = label_table(stars(120)), {"learning_rate": 0.0, "max_epochs": 1}
+    epochs = [fitted(labels=labels, label_weight=weight, **rest).history.epochs[0] for weight in (0.0, 1.0, 2.0)]
+    losses = np.array([[epoch["train_loss"], epoch["val_loss"]] for epoch in epochs])
+    assert (losses[1] > losses[0] + 0.1).all()
+    np.testing.assert_allclose(losses[2] - losses[0], 2 * (losses[1] - losses[0]), rtol=1e-4)
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(SpecalignError, match=r"accelerator='abacus'.*'auto' takes what this machine has"):
+        fitted(accelerator="abacus")
+
+
 def test_pretraining_on_labels_comes_first():
     labels = label_table(stars(120))
     aligner = fitted(labels=labels, supervision="pretrain", max_epochs=9)

@@ -248,6 +248,9 @@ def drop_encoder(value):
         (lambda v: v.update(version=2), "expected version 1 of the format, got 2; update specalign"),
         (lambda v: v.update(format="other"), "expected a description with format 'specalign aligner'"),
         (lambda v: v.update(weights={"file": 3}), "expected weights with file, sha256 and bytes"),
+        (lambda v: v.pop("weights"), "expected weights with file, sha256 and bytes, got None"),
+        (lambda v: v["weights"].update(bytes=-2), "does not have the digest"),
+        (lambda v: v["weights"].update(bytes=2**60), "does not have the digest"),
         (lambda v: v["history"].pop("epochs"), "does not fit.*epochs"),
     ],
 )
@@ -261,6 +264,21 @@ def test_weights_that_are_not_finite_are_refused(aligner, folder):
     tensors["encoders.apogee.stem.weight"][0, 0] = torch.nan
     rewrite(folder, content=checkpoint._serialized(tensors))
     refuse_quickly(folder, "encoders.apogee.stem.weight: the weights hold values that are not finite")
+
+
+def test_an_option_that_is_younger_than_the_file_has_its_default(tmp_path):
+    aligner = Aligner({"apogee": "starnet", "nirspec": "starnet"}, embed_dim=6)
+    prepared = {name: observe(name, stars(40)) for name in aligner.instruments}
+    aligner.fit(prepared, max_epochs=1, progress=False, accelerator="cpu")
+    aligner.save(tmp_path)
+
+    def as_the_first_version_wrote_it(value):
+        for entry in value["instruments"].values():
+            entry["config"] = {key: entry["config"][key] for key in ("n_pixels", "embed_dim")}
+
+    rewrite(tmp_path, as_the_first_version_wrote_it)
+    rows = observe("apogee", stars(5))
+    assert (Aligner.load(tmp_path).embed(rows).vectors == aligner.embed(rows).vectors).all()
 
 
 def test_deep_json_is_refused(folder):

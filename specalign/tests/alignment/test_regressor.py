@@ -258,6 +258,30 @@ class TestWeights:
         assert bias[0] > 500
         assert abs(bias[1]) < 0.3 * bias[0]
 
+    def test_the_weights_are_those_of_the_errors(self, monkeypatch):
+        labels, seen = known(), []
+        labels["logg_err"], labels["fe_h_err"] = np.full(120, 0.1) * u.dex, np.full(120, 0.1) * u.dex
+        labels["teff_err"] = np.where(np.arange(120) % 3 == 0, 300, 100) * u.K
+        loss = LabelModule.loss
+
+        def spy(self, batch, outputs):
+            found = loss(self, batch, outputs)
+            star, predicted = batch["apogee"]["star"], outputs["apogee"]
+            number = torch.tensor([int(name[-4:]) for name in self.data.index.star_id[star]])
+            weight = torch.ones(len(star), 3)
+            weight[number % 3 == 0, 0] = 0.2  # 1 / (1 + 3^2), over that of the median error
+            weight[:, 0] /= self.mean
+            by_hand = (weight * (predicted - self.data.targets[star]) ** 2).mean()
+            seen.append((float(found.detach()), float(by_hand.detach())))
+            return found
+
+        training = fitted().split.rows(labels["object_id"], "train")
+        monkeypatch.setattr(LabelModule, "mean", np.where(training % 3 == 0, 0.2, 1.0).mean(), raising=False)
+        monkeypatch.setattr(LabelModule, "loss", spy)
+        fitted(labels=labels, weighted=True, max_epochs=1)
+        assert len(seen) > 3
+        np.testing.assert_allclose(*np.transpose(seen), rtol=1e-5)
+
     def test_equal_errors_change_nothing(self):
         labels = known()
         labels["logg_err"], labels["fe_h_err"] = np.full(120, 0.1) * u.dex, np.full(120, 0.1) * u.dex
@@ -425,6 +449,14 @@ def test_a_loss_that_is_not_finite_names_the_spectra_and_leaves_the_regressor_as
     with pytest.raises(NonFiniteLossError, match=match):
         model.fit(bad, known(), **QUICK)
     assert (values(model.predict(good)) == before).all()
+
+
+def test_a_validation_loss_that_is_not_finite_is_not_the_best():
+    prepared = observe("apogee", stars(120))
+    row = StarSplit.draw(prepared.object_id).rows(prepared.object_id, "validation")[0]
+    prepared.flux[row, 0], prepared.mask[row, 0], prepared.ivar[row, 0] = 100, False, 1
+    with pytest.raises(NonFiniteLossError, match=rf"the validation loss is not finite .*{prepared.spectrum_id[row]}"):
+        fitted(prepared, encoder=Fragile(40))
 
 
 def test_no_parameter_changes_by_a_bad_step(monkeypatch):

@@ -1,6 +1,8 @@
 """Saved label regressors: the same afterwards, and refused where something is not as it was written."""
 
 import json
+import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from specalign import Aligner, get_encoder
 from specalign.alignment import LabelRegressor, checkpoint
 from specalign.data.splits import StarSplit
 from specalign.encoders import Encoder
-from specalign.exceptions import CheckpointError, GridMismatchError, PluginError
+from specalign.exceptions import CheckpointError, GridMismatchError, PluginError, UnknownPluginError
 from specalign.tests.alignment.survey import PIXELS, label_table, observe, stars
 
 QUICK = {"max_epochs": 2, "batch_size": 32, "progress": False, "accelerator": "cpu"}
@@ -93,16 +95,61 @@ def test_a_loaded_regressor_refuses_another_grid_and_can_be_trained_anew(folder)
     assert "learned from" in repr(loaded)
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_a_changed_or_missing_file_is_refused(folder, number):
-    path = sorted(folder.iterdir())[number]
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=path.name):
+def test_every_bit_flip_and_cut_is_refused(folder):
+    rng = np.random.default_rng(0)
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        flips = [bytearray(content) for _ in range(100)]
+        for spoilt in flips:
+            spoilt[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        for spoilt in [*flips, b"", content[:7], content[:-1], content + b"\n"]:
+            path.write_bytes(spoilt)
+            with pytest.raises(CheckpointError, match=r"regressor|split-"):
+                LabelRegressor.load(folder)
+        path.write_bytes(content)
+    LabelRegressor.load(folder)
+
+
+def test_a_missing_file_is_named(folder):
+    for path in sorted(folder.iterdir()):
+        moved = path.rename(folder.parent / path.name)
+        with pytest.raises(CheckpointError, match=path.name):
+            LabelRegressor.load(folder)
+        path.symlink_to(moved)
+        with pytest.raises(CheckpointError, match=path.name):
+            LabelRegressor.load(folder)
+        path.unlink()
+        moved.rename(path)
+
+
+def hostile(text, size=None):
+    return struct.pack("<Q", len(text) if size is None else size) + text + b"\0" * 64
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (hostile(b"{}", size=100_000_000), "expected a safetensors header of at most"),
+        (hostile(b" " * (2 * 2**20)), "expected a safetensors header of at most 1048576 bytes, got 2097152"),
+        (
+            hostile(b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 1099511627776]}}'),
+            "not a safetensors file",
+        ),
+        (pickle.dumps(np.arange(3)), "safetensors"),
+    ],
+)
+def test_hostile_weights_are_refused(folder, content, match):
+    change(
+        folder, lambda value: value.update(weights=checkpoint.add_member(folder, "regressor", ".safetensors", content))
+    )
+    with pytest.raises(CheckpointError, match=match):
         LabelRegressor.load(folder)
-    path.unlink()
-    with pytest.raises(CheckpointError, match=path.name):
+
+
+@pytest.mark.parametrize("name", ["os.system", "../mlp", "specalign.encoders.mlp:ResidualMLP"])
+def test_encoders_are_plugins_and_nothing_else(folder, name):
+    change(folder, lambda value: value.update(encoder=name))
+    with pytest.raises(UnknownPluginError, match="no encoder plugin is called"):
         LabelRegressor.load(folder)
 
 
@@ -112,7 +159,12 @@ EDITS = {
     "a unit that is none": lambda value: value["scheme"].update(units=["K", "K", "no such unit"]),
     "an encoder of another size": lambda value: value["config"].update(n_pixels=41),
     "no errors": lambda value: value.pop("errors"),
-    "another split": lambda value: value.update(split="../" + value["split"]),
+    "a split elsewhere": lambda value: value["split"].update(file="split-a/../../" + value["split"]["file"]),
+    "no split": lambda value: value.pop("split"),
+    "a split that is none": lambda value: value.update(split=3),
+    "no weights": lambda value: value.pop("weights"),
+    "weights elsewhere": lambda value: value["weights"].update(file="../" + value["weights"]["file"]),
+    "weights of another size": lambda value: value["weights"].update(bytes=2**60),
     "another kind": lambda value: value.update(format="specalign aligner"),
 }
 
@@ -127,7 +179,7 @@ def test_a_description_that_does_not_fit_is_refused(folder, edit):
 def test_the_split_of_another_regressor_is_refused(regressor, folder):
     (path,) = folder.glob("split-*.ecsv")
     StarSplit.draw(stars(90), seed=regressor.split.seed + 1).save(path)
-    with pytest.raises(CheckpointError, match="the split does not have the digest"):
+    with pytest.raises(CheckpointError, match=r"split-.*does not have the digest that regressor\.json states"):
         LabelRegressor.load(folder)
 
 

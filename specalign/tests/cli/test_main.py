@@ -47,7 +47,10 @@ def test_help_imports_nothing_heavy(argv):
     [
         ([], "error"),
         (["observe"], "invalid choice"),
-        (["train", "a.fits", "--max-epochs", "many"], "Expected a <class 'int'>"),
+        (["train", "a.fits", "--max-epochs", "many"], "max_epochs"),
+        (["train", "a.fits", "--max-epochs", "0"], "0 does not conform to restriction v>0"),
+        (["train", "a.fits", "--validation", "1.5"], "1.5 does not conform to restriction v>=0 and v<1"),
+        (["search", "a.fits", "--gallery", "b.fits", "-k", "0"], "0 does not conform to restriction v>0"),
         (["search", "a.fits"], "arguments are required: search.gallery"),
         (["prepare", "a.fits", "--telescope", "apo"], "unrecognized arguments: --telescope apo"),
     ],
