@@ -109,7 +109,7 @@ class TrainingDomain:
     def reasons(self, figures, prepared):
         """Why each spectrum is unlike the training ones (N,) str; empty where it is like them."""
         found = [[] for _ in range(len(prepared))]
-        for name, limit in self.facts["thresholds"].items():
+        for name, limit in sorted(self.facts["thresholds"].items()):  # the same order after a file
             high = FIGURES.get(name) == "high"
             values = {"snr": prepared.snr, "good_fraction": prepared.good_fraction, **figures}[name]
             inside = values <= limit if high else values >= limit

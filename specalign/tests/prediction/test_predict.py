@@ -163,7 +163,7 @@ def test_a_model_of_two_instruments_takes_a_mixture(survey, model):
         survey.aligner, sa.EmbeddingTable.concatenate(parts), survey.labels, training, names=["teff"], science=False,
         note="made for a test",
     )  # fmt: skip
-    table = predict([survey.paths["gaia_xp"][1], *files(survey, [180])], both)
+    table = predict([survey.paths["gaia_xp"][0], *files(survey, [180])], both)
     assert list(table["instrument"]) == ["gaia_xp"] * (len(table) - 1) + ["nirspec"]
     alone = predict(files(survey, [180]), both)
     assert np.allclose(alone["teff"][0].value, table["teff"][-1].value, rtol=1e-5)
