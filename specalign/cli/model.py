@@ -36,8 +36,10 @@ def add_arguments(parser):
 
 def run(arguments):
     """Read, embed, build, save."""
+    from astropy.table import QTable
+
     from specalign.alignment import Aligner
-    from specalign.cli.tables import read_label_file, read_prepared
+    from specalign.cli.tables import print_table, read_label_file, read_prepared
     from specalign.data.embeddings import EmbeddingTable
     from specalign.prediction import LabelTransfer
 
@@ -60,6 +62,8 @@ def run(arguments):
     for name, checked in model.facts["errors"].items():
         stars = checked["n_stars"]
         print(f"errors of {name}: {f'checked on {stars} stars that were held out in turn' if stars else 'not checked'}")
+    if model.facts["label_quality"]:
+        print_table(QTable(rows=model.facts["label_quality"]))
     print(f"next: specalign predict YOUR-FILES/ --model {arguments.output} --output labels.ecsv")
 
 

@@ -6,6 +6,7 @@ FILE is a file, a folder or a pattern, or what `specalign prepare` wrote.
 """
 
 PRINTED = 6  # labels and errors
+WEAK = 0.1  # R2 of held-out stars: errors within 5 % of the labels' own spread
 
 EXAMPLE = """
     specalign predict x1d/ --model model/ --output labels.ecsv
@@ -41,8 +42,17 @@ def run(arguments):
         f"{len(table)} spectra labelled in the system {table.meta['label_system']}, {table['in_domain'].sum()} of them "
         f"in domain; {len(table.meta['rejected'])} files or spectra rejected"
     )
+    if weak := _weak(table):
+        print(f"hardly better than the mean of the labelled stars (R2 below {WEAK}): {', '.join(weak)}")
     if table.meta["not_for_science"]:
         print(f"NOT FOR SCIENCE: {table.meta['note']}")
+
+
+def _weak(table):
+    """Labels of the instruments at hand that held-out stars of the model were not given."""
+    used = set(table["instrument"])
+    rows = [row for row in table.meta["label_quality"] if row["instrument"] in used and row["r2"] < WEAK]
+    return list(dict.fromkeys(row["label"] for row in rows))
 
 
 def _shown(table):

@@ -8,6 +8,7 @@ spectra (`specalign.encoders.factors`) says how they vary, and what is left of a
 import functools
 
 import numpy as np
+from scipy.stats import rankdata
 
 from specalign import ops
 from specalign.data.loading import check_good_pixels, read_rows
@@ -41,7 +42,8 @@ class TrainingDomain:
     good pixels, weighted with the inverse variance; 0 where there is nothing but noise.
 
     A figure's threshold is a quantile of what training spectra reach that are compared with the spectra of other
-    stars.  Beyond these, a spectrum below the training spectra's S/N or share of good pixels, or in another frame, is
+    stars, the same quantile for each figure, such that the stated share of these spectra lies beyond one threshold or
+    more.  Besides, a spectrum below the training spectra's S/N or share of good pixels, or in another frame, is
     unlike them.
 
     Parameters
@@ -56,7 +58,7 @@ class TrainingDomain:
         self.sample, self.facts = sample, facts
 
     @classmethod
-    def fit(cls, prepared, vectors, *, false_alarm=0.01, seed=0):
+    def fit(cls, prepared, vectors, *, false_alarm=0.02, seed=0):
         """Learn what training spectra look like.
 
         Parameters
@@ -66,7 +68,7 @@ class TrainingDomain:
         vectors : (N, D) float32
             Their embeddings.
         false_alarm : float
-            Share of training spectra beyond the threshold of each figure.
+            Share of training spectra beyond the threshold of at least one of the four figures.
         seed : int
 
         Raises
@@ -107,7 +109,7 @@ class TrainingDomain:
     def reasons(self, figures, prepared):
         """Why each spectrum is unlike the training ones (N,) str; empty where it is like them."""
         found = [[] for _ in range(len(prepared))]
-        for name, limit in self.facts["thresholds"].items():
+        for name, limit in sorted(self.facts["thresholds"].items()):  # the same order after a file
             high = FIGURES.get(name) == "high"
             values = {"snr": prepared.snr, "good_fraction": prepared.good_fraction, **figures}[name]
             inside = values <= limit if high else values >= limit
@@ -135,10 +137,9 @@ def _held_out(prepared, vectors, fold, seed):
 
 
 def _facts(prepared, held_out, false_alarm, n_stars):
-    share = {"low": false_alarm, "high": 1 - false_alarm}
-    thresholds = {name: float(np.quantile(held_out[name], share[side])) for name, side in FIGURES.items()}
-    thresholds |= {"snr": float(prepared.snr.min()), "good_fraction": float(prepared.good_fraction.min())}
+    thresholds = _thresholds(held_out, false_alarm)
     beyond = [v > thresholds[n] if FIGURES[n] == "high" else v < thresholds[n] for n, v in held_out.items()]
+    thresholds |= {"snr": float(prepared.snr.min()), "good_fraction": float(prepared.good_fraction.min())}
     return {
         "thresholds": thresholds,
         "frames": sorted(set(_frames(prepared).tolist())),
@@ -147,6 +148,16 @@ def _facts(prepared, held_out, false_alarm, n_stars):
         "n_stars": n_stars,
         "n_spectra": len(prepared),
     }
+
+
+def _thresholds(held_out, false_alarm):
+    """One quantile of every figure, chosen so that this share of the rows lies beyond any of them."""
+    foreign = {name: held_out[name] if side == "high" else -held_out[name] for name, side in FIGURES.items()}
+    n = len(foreign["residual"])
+    least = np.min([rankdata(-values, method="min") for values in foreign.values()], axis=0)  # 1: the most foreign
+    rank = np.quantile(least, false_alarm)
+    limits = {name: np.quantile(values, 1 - min(1.0, (rank - 1) / (n - 1))) for name, values in foreign.items()}
+    return {name: float(limit if FIGURES[name] == "high" else -limit) for name, limit in limits.items()}
 
 
 class Sample:

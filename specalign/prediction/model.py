@@ -1,9 +1,10 @@
 """All that it takes to label new spectra: an aligner, labelled embeddings, and what the training spectra look like."""
 
 import numpy as np
-from astropy.table import QTable
+from astropy.table import QTable, vstack
 
 from specalign import __version__
+from specalign.analysis import metrics
 from specalign.analysis.labels import LabelModel
 from specalign.data.columns import column_values, difference_unit, label_names
 from specalign.data.splits import hash_fraction
@@ -34,7 +35,7 @@ class LabelTransfer:
     records : dict of str to `~specalign.instruments.prepared.InstrumentRecord`
         How the spectra of each instrument are prepared.
     facts : dict
-        JSON-like: method, options, science, note, errors, false_alarm, seed, specalign (the version that built it).
+        JSON-like: method, options, science, note, errors, label_quality, seed, specalign (the version that built it).
     """
 
     def __init__(self, aligner, reference, labels, domains, records, facts):
@@ -62,7 +63,7 @@ class LabelTransfer:
 
     @classmethod
     def build(
-        cls, aligner, reference, labels, training, *, method="knn", options=None, names=None, false_alarm=0.01, seed=0,
+        cls, aligner, reference, labels, training, *, method="knn", options=None, names=None, false_alarm=0.02, seed=0,
         note="", science=True,
     ):  # fmt: skip
         """Make a model of a trained aligner.
@@ -116,7 +117,9 @@ class LabelTransfer:
             "method": method, "options": dict(options or {}), "science": bool(science), "note": str(note),
             "seed": int(seed), "specalign": __version__,
         }  # fmt: skip
-        facts["errors"] = {name: _check_errors(reference, labels, table, facts) for name, (_, table) in tables.items()}
+        held_out = {n: _held_out(reference, labels, table, facts) for n, (_, table) in tables.items()}
+        facts["errors"] = {name: _check_errors(predicted, labels) for name, predicted in held_out.items()}
+        facts["label_quality"] = [row for n, one in held_out.items() for row in _quality(n, one, labels)]
         records = {name: rows.instrument for name, (rows, _) in tables.items()}
         return cls(aligner, reference, labels, domains, records, facts)
 
@@ -183,6 +186,7 @@ class LabelTransfer:
             "note": self.facts["note"],
             "not_for_science": not self.science,
             "errors": self.facts["errors"],
+            "label_quality": self.facts.get("label_quality", []),
             "domain": {name: domain.facts for name, domain in self.domains.items()},
             "specalign": __version__,
             "model_built_with": self.facts["specalign"],
@@ -257,32 +261,56 @@ def _by_instrument(aligner, training):
     return found
 
 
-def _check_errors(reference, labels, table, facts):
-    """Factors that make the errors of held-out training stars as large as their residuals; none below 1."""
+def _held_out(reference, labels, table, facts):
+    """Labels of training stars, each learned from other stars; None where there are too few."""
     table = table[np.isin(table.object_id, labels["object_id"])]
-    pulls = {name: [] for name in label_names(labels)}
-    n_stars = len(np.unique(table.object_id))
-    if n_stars >= FEWEST_STARS:
-        inside, outside = (_fold(one.object_id, facts["seed"]) for one in (table, reference))
-        for number in np.unique(inside):
-            model = LabelModel(facts["method"], **facts["options"]).fit(reference[outside != number], labels)
-            _collect(pulls, model.predict(table[inside == number]), labels)
-    factors = {name: _factor(np.concatenate(found)) for name, found in pulls.items() if found}
-    return {"n_stars": n_stars if factors else 0, "factors": factors}
+    if len(np.unique(table.object_id)) < FEWEST_STARS:
+        return None
+    inside, outside = (_fold(one.object_id, facts["seed"]) for one in (table, reference))
+    fit = LabelModel(facts["method"], **facts["options"]).fit
+    folds = np.unique(inside)
+    return vstack(
+        [fit(reference[outside != k], labels).predict(table[inside == k]) for k in folds], metadata_conflicts="silent"
+    )
+
+
+def _check_errors(predicted, labels):
+    """Factors that make the errors of held-out training stars as large as their residuals; none below 1."""
+    if predicted is None:
+        return {"n_stars": 0, "factors": {}}
+    factors = {name: _factor(found) for name, found in _pulls(predicted, labels).items()}
+    return {"n_stars": len(np.unique(predicted["object_id"])), "factors": factors}
+
+
+def _quality(instrument, predicted, labels):
+    """What each label of held-out training stars is worth, as dicts."""
+    if predicted is None:
+        return []
+    return [
+        {
+            "instrument": instrument, "label": str(row["label"]), "unit": str(row["unit"]), "n": int(row["n"]),
+            "rmse": float(row["rmse"]), "r2": float(row["r2"]),
+        }
+        for row in metrics.labels(predicted, labels)
+        if np.isfinite(row["r2"])
+    ]  # fmt: skip
 
 
 def _fold(object_id, seed):
     return (hash_fraction(object_id, seed, "label errors") * FOLDS).astype(int)
 
 
-def _collect(pulls, predicted, labels):
+def _pulls(predicted, labels):
+    """Residuals over errors of each label, where both are known."""
     order = np.argsort(labels["object_id"])
     place = order[np.searchsorted(labels["object_id"][order], predicted["object_id"])]
-    for name, found in pulls.items():
+    pulls = {}
+    for name in label_names(labels):
         true, value = column_values(labels, name)[0][place], column_values(predicted, name)[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             pull = np.abs(value - true) / predicted[f"{name}_err"].value
-        found.append(pull[np.isfinite(pull)])
+        pulls[name] = pull[np.isfinite(pull)]
+    return pulls
 
 
 def _factor(pulls):

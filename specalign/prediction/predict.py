@@ -41,8 +41,13 @@ def predict(spectra, model, *, visits="combined"):
 
         ``meta`` has ``rejected`` (a list of dicts spectrum_id, object_id, reason; rows in = rows out + rejected),
         ``label_system`` and what it states (``solar_scale``, ``calibrated``), ``space`` (digest of the aligner's
-        weights), ``method``, ``errors`` (how they were checked), ``domain`` (thresholds), ``not_for_science``
-        and versions.
+        weights), ``method``, ``errors`` (how they were checked), ``label_quality`` (see below), ``domain``
+        (thresholds), ``not_for_science`` and versions.
+
+        Every label is predicted, also one of which the spectra tell nothing.  ``label_quality``, a list of dicts
+        instrument, label, unit, n, rmse, r2, tells which: the figures of the model's training stars, each labelled from
+        other stars.  At an r2 near 0 a prediction is little more than the mean of the labelled stars.  It is empty
+        where the model had fewer than 20 labelled spectra of the instrument.
 
     Raises
     ------

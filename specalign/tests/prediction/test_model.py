@@ -22,7 +22,7 @@ def same(a, b):
 
 
 def build(survey, **options):
-    few = survey.training["nirspec"][:100]
+    few = survey.training["nirspec"][:60]
     defaults = {"reference": reference(survey), "labels": survey.labels, "training": [few]}
     return LabelTransfer.build(survey.aligner, **{**defaults, **options})
 
@@ -47,8 +47,8 @@ def pulls(model, survey, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_of_neighbours_cover_held_out_stars(model, survey, name):
-    """One sigma should hold 68 %; 100 test stars scatter by 5 % around it."""
-    assert 0.55 <= (np.abs(pulls(model, survey, name)) < 1).mean() <= 0.90
+    """One sigma should hold 68 %; 60 test stars scatter by 6 % around it."""
+    assert 0.5 <= (np.abs(pulls(model, survey, name)) < 1).mean() <= 0.90
 
 
 def test_errors_are_checked_on_the_instrument_that_is_labelled(survey):
@@ -56,7 +56,7 @@ def test_errors_are_checked_on_the_instrument_that_is_labelled(survey):
     other = survey.aligner.embed(survey.training["gaia_xp"])
     linear = build(survey, reference=other, method="linear", names=NAMES)
     factor = linear.facts["errors"]["nirspec"]["factors"]["teff"]
-    assert linear.facts["errors"]["nirspec"]["n_stars"] == 100
+    assert linear.facts["errors"]["nirspec"]["n_stars"] == 60
     assert factor > 1.5
     covered = np.abs(pulls(linear, survey, "teff"))
     assert (covered < 1).mean() > (covered < 1 / factor).mean() + 0.1
@@ -67,6 +67,21 @@ def test_without_labels_of_the_instrument_errors_are_not_checked(survey):
     labels = survey.labels[np.isin(survey.labels["object_id"], few)]
     one = build(survey, labels=labels, names=NAMES)
     assert one.facts["errors"]["nirspec"] == {"n_stars": 0, "factors": {}}
+    assert one.facts["label_quality"] == []
+
+
+def test_every_label_says_what_it_is_worth(model, survey):
+    """A column of chance beside Teff: what held-out training stars say holds for the test stars, too."""
+    labels = survey.labels["object_id", "teff"].copy()
+    labels["chance"] = np.random.default_rng(0).normal(size=len(labels)) * u.dex
+    table = build(survey, labels=labels, training=[survey.training["nirspec"]]).predict(survey.test["nirspec"])
+    teff, chance = table.meta["label_quality"]
+    assert (teff["instrument"], teff["label"], teff["unit"], teff["n"]) == ("nirspec", "teff", "K", 180)
+    assert teff["r2"] > 0.7
+    assert chance["r2"] < 0.1
+    figures = {row["label"]: row for row in sa.metrics.labels(table, labels)}
+    assert 0.5 < teff["rmse"] / figures["teff"]["rmse"] < 2
+    assert abs(chance["r2"] - figures["chance"]["r2"]) < 0.3
 
 
 def test_labels_outside_those_of_the_training_are_named(survey):
