@@ -22,7 +22,7 @@ def flagged(model, prepared):
 
 
 def test_few_held_out_stars_are_flagged(model, survey):
-    assert flagged(model, survey.test["nirspec"]) <= 0.15
+    assert flagged(model, survey.test["nirspec"]) <= 0.06
     facts = model.domains["nirspec"].facts
     assert facts["flagged_in_training"] <= facts["false_alarm"] + 1 / facts["n_stars"]
 
@@ -49,7 +49,7 @@ def test_the_false_alarm_is_that_of_all_figures_together(seed, common, false_ala
     "wavelengths reversed", "+500 km/s", "-500 km/s",
 ])  # fmt: skip
 def test_foreign_spectra_are_flagged(model, foreign, name):
-    assert flagged(model, foreign[name]) >= 0.9
+    assert flagged(model, foreign[name]) >= 0.95
 
 
 def test_the_embedding_alone_would_not_see_them(model, foreign):
@@ -61,7 +61,7 @@ def test_the_embedding_alone_would_not_see_them(model, foreign):
 
 def test_a_lower_resolution_is_not_always_seen(model, foreign):
     """A documented weakness: the setting in the header decides, not the figures."""
-    assert flagged(model, foreign["2.7 times coarser"]) < 0.9
+    assert flagged(model, foreign["2.7 times coarser"]) < 0.6
 
 
 def test_low_snr_and_holes_are_named(model, survey):
@@ -131,5 +131,5 @@ def test_another_number_of_pixels_is_refused(model, survey):
 
 def test_a_small_velocity_is_not_seen(model, survey):
     shares = [flagged(model, shifted(survey.test["nirspec"], velocity)) for velocity in (0, 50)]
-    assert shares[0] <= 0.15
+    assert shares[0] <= 0.06
     assert shares[1] <= 0.4  # the training's own velocities scatter by 25 km/s and more

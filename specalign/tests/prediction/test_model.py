@@ -47,8 +47,8 @@ def pulls(model, survey, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_of_neighbours_cover_held_out_stars(model, survey, name):
-    """One sigma should hold 68 %; 60 test stars scatter by 6 % around it."""
-    assert 0.5 <= (np.abs(pulls(model, survey, name)) < 1).mean() <= 0.90
+    """One sigma should hold 68 %; 100 test stars scatter by 5 % around it."""
+    assert 0.55 <= (np.abs(pulls(model, survey, name)) < 1).mean() <= 0.90
 
 
 def test_errors_are_checked_on_the_instrument_that_is_labelled(survey):
@@ -76,7 +76,7 @@ def test_every_label_says_what_it_is_worth(model, survey):
     labels["chance"] = np.random.default_rng(0).normal(size=len(labels)) * u.dex
     table = build(survey, labels=labels, training=[survey.training["nirspec"]]).predict(survey.test["nirspec"])
     teff, chance = table.meta["label_quality"]
-    assert (teff["instrument"], teff["label"], teff["unit"], teff["n"]) == ("nirspec", "teff", "K", 180)
+    assert (teff["instrument"], teff["label"], teff["unit"], teff["n"]) == ("nirspec", "teff", "K", 300)
     assert teff["r2"] > 0.7
     assert chance["r2"] < 0.1
     figures = {row["label"]: row for row in sa.metrics.labels(table, labels)}
