@@ -29,7 +29,7 @@ def run(arguments):
     from specalign.exceptions import MatchError
 
     queries, gallery = read_embeddings(arguments.queries), read_embeddings(arguments.gallery)
-    neighbours = gallery.search(queries, k=min(arguments.k, len(gallery)), method=arguments.method)
+    neighbours = gallery.search(queries, k=min(int(arguments.k), len(gallery)), method=arguments.method)
     if arguments.output:
         write_table(neighbours, arguments.output)
     print_table(neighbours["object_id", "neighbour_object_id", "neighbour_instrument", "rank", "similarity"])

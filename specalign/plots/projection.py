@@ -159,13 +159,10 @@ def _umap(vectors, seed):
 @contextmanager
 def _threads_kept():
     """Numba sets the threads of OpenMP for all: training would round in another way after a picture than before it."""
-    import torch
+    from threadpoolctl import ThreadpoolController
 
-    n = torch.get_num_threads()
-    try:
+    with ThreadpoolController().limit(limits=None):
         yield
-    finally:
-        torch.set_num_threads(n)
 
 
 def _umap_class():
