@@ -104,8 +104,9 @@ def sampling_matrix():
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
+        np.printoptions(),
     ):
-        warnings.simplefilter("ignore")  # GaiaXPy warns on import, and prints progress
+        warnings.simplefilter("ignore")  # GaiaXPy warns on import, prints progress, and changes how numpy prints
         try:
             import pandas
             from gaiaxpy import calibrate

@@ -3,6 +3,8 @@
 import builtins
 import contextlib
 import io
+import subprocess
+import sys
 import warnings
 
 import astropy.units as u
@@ -19,12 +21,24 @@ def peer(shared):
     """GaiaXPy's own samples, from its own reading of the archive's file."""
     path = shared / "data" / "spectra" / "gaia_xp" / "XP_CONTINUOUS_RAW.csv"
     silence = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+    quiet = (warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence))
+    with quiet[0], quiet[1], quiet[2], np.printoptions():
         warnings.simplefilter("ignore")
         from gaiaxpy import calibrate
 
         table, _ = calibrate(path, save_file=False)
     return np.stack(table["flux"]), np.stack(table["flux_error"]), path
+
+
+def test_numpy_prints_as_before_once_gaiaxpy_was_used():
+    """In a process of its own, since importing GaiaXPy changes how numpy prints."""
+    pytest.importorskip("pandas")
+    code = (
+        "import numpy as np; from specalign.instruments.gaia_xp import sampling_matrix\n"
+        "before = np.get_printoptions(); sampling_matrix(); print(np.get_printoptions() == before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"]
 
 
 def test_samples_and_errors_are_those_of_gaiaxpy(peer):
