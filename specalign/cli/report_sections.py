@@ -257,11 +257,13 @@ def _first(outcome, names):
     return [name for name in outcome.shown_labels() if name in names][:3]
 
 
-#: Figures of retrieval that the figure and the other rows show: with them the table is wider than a page.
+#: Numbers that the picture and the other rows show: with them the table is wider than a page.
 _IN_FIGURE = ("recall@2", "recall@20", "chance_recall@1")
 
 
 def _retrieval(outcome):
+    import numpy as np
+
     from specalign.analysis import metrics
     from specalign.plots import Section, plot_retrieval
 
@@ -270,7 +272,8 @@ def _retrieval(outcome):
     figures = [(plot_retrieval(outcome.retrieval), "How often the star itself is among the first k.")]
     caption = f"Retrieval among {len(outcome.pair[1])} test spectra; chance is a random order"
     table = metrics.compare(outcome.retrieval)
-    tables = [(table[[name for name in table.colnames if name not in _IN_FIGURE]], caption)]
+    hidden = {*_IN_FIGURE, *([] if np.any(table["n_unmatched"]) else ["n_unmatched"])}
+    tables = [(table[[name for name in table.colnames if name not in hidden]], caption)]
     text = "How often a star is found again in the other instrument, against raw fluxes and against chance."
     return Section("Retrieval", "\n\n".join([text, *_missing(outcome, "the baseline")]), figures=figures, tables=tables)
 
