@@ -8,14 +8,12 @@ contrast alone, with the defaults, and tested on the same last stars, which ever
 holds what they are compared with: the bound, the oracle, the cosine of the raw flux and an MLP on the raw flux.
 """
 
-import argparse
 import itertools
 import json
 import time
-from pathlib import Path
 
 import numpy as np
-from bench_results import FULL_SIZE, label_rows, plain
+from bench_results import FULL_SIZE, label_rows, parser_of, plain
 from results_page import write_page
 from survey_data import KNOWN_LABELS, SETTINGS, MockSurvey
 
@@ -145,15 +143,9 @@ def run(options):
 
 def main():
     """Parse the command line, run, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    root = Path(__file__).resolve().parent.parent
-    parser.add_argument("--shared", type=Path, default=root.parent / "shared")
-    parser.add_argument("--store", type=Path, default=root / "benchmarks" / "results")
-    parser.add_argument("--page", type=Path, default=root / "docs" / "results.rst")
+    parser = parser_of(__doc__)
     parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--stars", type=int, default=FULL_SIZE)
-    parser.add_argument("--again", action="store_true", help="run studies that are stored, too")
     options = parser.parse_args()
     run(options)
     if options.stars == FULL_SIZE:

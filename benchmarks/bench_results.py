@@ -149,17 +149,23 @@ def run(options):
             print(f"{path.name}: {result['seconds']:.0f} s", flush=True)
 
 
-def main():
-    """Parse the command line, run, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description):
+    """The options of every program whose figures stand in ``docs/results.rst``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = Path(__file__).resolve().parent.parent
     parser.add_argument("--shared", type=Path, default=root.parent / "shared")
     parser.add_argument("--store", type=Path, default=root / "benchmarks" / "results")
     parser.add_argument("--page", type=Path, default=root / "docs" / "results.rst")
+    parser.add_argument("--stars", type=int, default=FULL_SIZE)
+    parser.add_argument("--again", action="store_true", help="run what is stored, too")
+    return parser
+
+
+def main():
+    """Parse the command line, run, write the page."""
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--stars", type=int, default=FULL_SIZE)
-    parser.add_argument("--again", action="store_true", help="run rows that are stored, too")
     options = parser.parse_args()
     run(options)
     if options.stars == FULL_SIZE:

@@ -8,7 +8,7 @@ from specalign.data.embeddings import EmbeddingTable
 from specalign.exceptions import GridMismatchError, MatchError
 from specalign.plots.labels import label_text
 from specalign.plots.projection import Projection, project
-from specalign.plots.spectra import _row_of
+from specalign.plots.spectra import row_of
 from specalign.plots.style import INK, MUTED, PALETTE, instrument_colour, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_neighbour_labels", "plot_neighbour_map", "plot_retrieved"]
@@ -52,13 +52,13 @@ def plot_retrieved(neighbours, queries, gallery, spectrum_id=None, n=2, detail=N
         The two instruments have no wavelength in common; `~specalign.plots.plot_neighbours` draws them apart.
     """
     found = _found(neighbours, spectrum_id)[:n]
-    row = _row_of(queries, found["spectrum_id"][0])
+    row = row_of(queries, found["spectrum_id"][0])
     ends = _common_range(queries, gallery)
     detail = _detail(queries, row, ends) if detail is None else u.Quantity(detail).to_value(u.AA, u.spectral())
     figure = new_figure(width=8.4, height=2.5 * len(found) + 0.3)
     axes = figure.subplots(len(found), 2, squeeze=False, width_ratios=(1.7, 1))
     for hit, (whole, part) in zip(found, axes, strict=True):
-        other = _row_of(gallery, hit["neighbour_spectrum_id"])
+        other = row_of(gallery, hit["neighbour_spectrum_id"])
         for ax, limits in ((whole, ends), (part, detail)):
             _overlay(ax, (queries, row), (gallery, other), limits)
         whole.axvspan(*detail, color=MUTED, alpha=0.25, linewidth=0, zorder=0)

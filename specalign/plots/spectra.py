@@ -178,17 +178,17 @@ def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
     found = found[np.argsort(found["rank"])][:n]
     figure = new_figure(height=1.7 * (1 + len(found)))
     axes = figure.subplots(1 + len(found), 1, squeeze=False)[:, 0]
-    row = _row_of(queries, spectrum_id)
+    row = row_of(queries, spectrum_id)
     _draw_panel(axes[0], queries, row, f"query, {queries.instrument.name}: {queries.object_id[row]}")
     for ax, hit in zip(axes[1:], found, strict=True):
-        row = _row_of(gallery, hit["neighbour_spectrum_id"])
+        row = row_of(gallery, hit["neighbour_spectrum_id"])
         same = ", the same star" if hit["neighbour_object_id"] == hit["object_id"] else ""
         name = f"{gallery.instrument.name}: {hit['neighbour_object_id']}{same}"
         _draw_panel(ax, gallery, row, f"{hit['rank']}. {name} (cosine {hit['similarity']:.3f})")
     return figure
 
 
-def _row_of(prepared, spectrum_id):
+def row_of(prepared, spectrum_id):
     """The row of a spectrum."""
     rows = np.flatnonzero(prepared.spectrum_id == spectrum_id)
     if not rows.size:
