@@ -3,6 +3,10 @@
 A distribution offers a plugin with one line under ``specalign.instruments``,
 ``specalign.encoders`` or ``specalign.objectives``.  Listing reads metadata only
 and imports nothing; code of a plugin runs when it is asked for by name.
+
+>>> from specalign.plugins import KINDS
+>>> KINDS
+('instruments', 'encoders', 'objectives')
 """
 
 import configparser
@@ -30,6 +34,12 @@ class Plugin:
     ----------
     name, distribution, module, attribute : str
         ``attribute`` is empty where the entry point names a module alone.
+
+    Examples
+    --------
+    >>> from specalign.plugins import Plugin
+    >>> print(Plugin("weave", "specalign-weave", "specalign_weave", "Weave"))
+    weave (specalign-weave: specalign_weave:Weave)
     """
 
     name: str

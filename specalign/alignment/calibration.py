@@ -19,6 +19,16 @@ class LabelErrors:
     ----------
     floor, slope : list of float
         A label each, in its unit; None where no residual is known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.alignment.calibration import LabelErrors
+    >>> snr = np.geomspace(10, 1000, 2000)
+    >>> residual = np.random.default_rng(1).normal(size=2000) * np.hypot(50, 2000 / snr)  # K
+    >>> errors = LabelErrors.fit(residual[:, None], snr)
+    >>> bool(40 < errors.floor[0] < 60 and 1800 < errors.slope[0] < 2200)
+    True
     """
 
     floor: list

@@ -82,6 +82,13 @@ def label_loss(predicted, target, weight=None):
     -------
     `~torch.Tensor`
         0-d; 0 where nothing is known.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.objectives import label_loss
+    >>> label_loss(torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, float("nan")]]))
+    tensor(4.)
     """
     known = torch.isfinite(target)
     difference = torch.where(known, predicted - torch.where(known, target, 0), 0)

@@ -34,6 +34,21 @@ class FluxLabelModel:
     References
     ----------
     .. [1] Zhao et al., arXiv 2602.15021.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> from astropy.table import QTable
+    >>> from specalign import get_instrument
+    >>> from specalign.analysis.baselines import FluxLabelModel
+    >>> xp, names = get_instrument("gaia_xp"), [f"star-{i}" for i in range(60)]
+    >>> teff, axis = np.linspace(4000, 7000, 60), xp.spectral_axis
+    >>> flux = 1 + np.outer(teff / 5500 - 1, np.linspace(1, -1, len(axis)))
+    >>> prepared = xp.prepare_arrays(flux, np.full(flux.shape, 1e4), spectral_axis=axis, object_id=names)
+    >>> model = FluxLabelModel(hidden=16).fit(prepared, QTable({"object_id": names, "teff": teff * u.K}))
+    >>> model.predict(prepared)["teff"].unit
+    Unit("K")
     """
 
     def __init__(self, **options):
@@ -130,6 +145,17 @@ def matched_flux_retrieval(queries, gallery, ks=(1, 5, 10), block=512):
         wavelength.
     MatchError
         No query has its star in the gallery.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.analysis.baselines import matched_flux_retrieval
+    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c"]
+    >>> flux = 1 + 0.1 * np.random.default_rng(1).normal(size=(3, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=names)
+    >>> matched_flux_retrieval(prepared, prepared)["recall@1"]
+    1.0
     """
     axis = _common_axis(queries, gallery)
     slots = match_slots(queries.object_id, gallery.object_id)
@@ -203,6 +229,16 @@ def chance(query_table, gallery_table, ks=(1, 5, 10)):
     Notes
     -----
     With v rows of the star among n, no hit in the first k has the probability C(n - v, k) / C(n, k).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import EmbeddingTable
+    >>> from specalign.analysis.baselines import chance
+    >>> names = ["a", "b", "c", "d"]
+    >>> table = EmbeddingTable(np.eye(4), names, names, "apogee", [50] * 4, [1] * 4)
+    >>> chance(table, table)["recall@1"]
+    0.25
     """
     n = len(gallery_table)
     counts = (match_slots(query_table.object_id, gallery_table.object_id) >= 0).sum(axis=1)

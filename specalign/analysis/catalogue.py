@@ -163,6 +163,15 @@ def unique_stars(table):
     ------
     LabelError
         There is no object_id, or a label has no unit.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.analysis.catalogue import unique_stars
+    >>> labels = QTable({"object_id": ["b", "a", "b"], "teff": [5000, 4500, 5000] * u.K})
+    >>> unique_stars(labels)["object_id"].tolist()
+    ['a', 'b']
     """
     return table[_sort_out(table)[1]]
 

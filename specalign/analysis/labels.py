@@ -1,4 +1,9 @@
-"""Labels for embeddings, learned from labelled ones, in the same instrument or in another."""
+"""Labels for embeddings, learned from labelled ones, in the same instrument or in another.
+
+>>> from specalign.analysis.labels import METHODS
+>>> METHODS
+('knn', 'linear', 'mlp')
+"""
 
 from specalign.data.scheme import LabelScheme
 from specalign.exceptions import SpecalignError

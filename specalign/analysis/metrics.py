@@ -1,4 +1,11 @@
-"""How well stars are found again, and how well labels are recovered."""
+"""How well stars are found again, and how well labels are recovered.
+
+The edges that ``labels_in_bins`` uses where none are given:
+
+>>> from specalign.analysis.metrics import BINS
+>>> BINS["teff"]
+(<Quantity [4500., 5500.] K>, ('cool', 'medium', 'hot'))
+"""
 
 import itertools
 
@@ -95,6 +102,13 @@ def rank_summary(rank, n_gallery, n_positive, ks=(1, 5, 10)):
     n_positive : (Q,) int
         Rows of the gallery with the object of each query.
     ks : tuple of int
+
+    Examples
+    --------
+    >>> from specalign.analysis.metrics import rank_summary
+    >>> figures = rank_summary([1, 4, 0], n_gallery=10, n_positive=[1, 1, 0])
+    >>> figures["recall@1"], figures["recall@5"], figures["mrr"], figures["n_unmatched"]
+    (0.5, 1.0, 0.625, 1)
     """
     rank, n_positive = np.asarray(rank), np.asarray(n_positive)
     matched = rank > 0
@@ -120,6 +134,15 @@ def compare(results):
     Returns
     -------
     table : `~astropy.table.QTable`
+
+    Examples
+    --------
+    >>> from specalign.analysis.metrics import compare
+    >>> print(compare({"aligned": {"recall@1": 0.5}, "raw flux": {"recall@1": 0.25}}))
+     method  recall@1
+    -------- --------
+     aligned      0.5
+    raw flux     0.25
     """
     names = list(dict.fromkeys(key for figures in results.values() for key in figures))
     table = QTable({"method": np.array(list(results), dtype=str)})

@@ -35,6 +35,18 @@ class NetworkEnsemble:
         Share of stars that a member holds out.
     seed : int
     device : str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.analysis.network import NetworkEnsemble
+    >>> rng = np.random.default_rng(1)
+    >>> inputs = rng.normal(size=(400, 3)).astype(np.float32)
+    >>> network = NetworkEnsemble(hidden=16, members=1, max_epochs=40)
+    >>> _ = network.fit(inputs, inputs[:, :1] * 100 + 5000, np.arange(400).astype(str))
+    >>> mean, error = network.predict(inputs)
+    >>> mean.shape, error.shape, bool(np.corrcoef(mean[:, 0], inputs[:, 0])[0, 1] > 0.9)
+    ((400, 1), (400, 1), True)
     """
 
     def __init__(

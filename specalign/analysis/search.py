@@ -1,4 +1,9 @@
-"""Nearest neighbours in a shared space, exact or approximate."""
+"""Nearest neighbours in a shared space, exact or approximate.
+
+>>> from specalign.analysis.search import METHODS
+>>> METHODS
+('exact', 'pynndescent')
+"""
 
 import logging
 

@@ -64,6 +64,16 @@ class CatalogueSummary(_Study):
     labels : `~astropy.table.QTable`
         A row a label: label, unit, n (stars with a value), n_missing, min, p5, median, p95, max (percentiles over the
         stars) and median_err (NaN without a column of errors).
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.analysis.catalogue import describe_labels
+    >>> from specalign.analysis.summaries import CatalogueSummary
+    >>> summary = describe_labels(QTable({"object_id": ["a", "b"], "teff": [4500, 5000] * u.K}))
+    >>> isinstance(summary, CatalogueSummary), summary.n_stars, summary.labels["median"].tolist()
+    (True, 2, [4750.0])
     """
 
     name: str
@@ -116,6 +126,18 @@ class CatalogueComparison(_Study):
         A row a label that both have, of the differences b - a: label, unit, n, n_missing (common stars that lack it in
         one of them), median, mad_std (median absolute deviation, scaled to a standard deviation), rms, expected (median
         of both errors in quadrature, NaN without errors), largest and the object_id that has it.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.analysis.catalogue import compare_catalogues
+    >>> from specalign.analysis.summaries import CatalogueComparison
+    >>> one = QTable({"object_id": ["a", "b"], "teff": [4500, 5000] * u.K})
+    >>> two = QTable({"object_id": ["b", "c"], "teff": [5040, 6000] * u.K})
+    >>> comparison = compare_catalogues(one, two)
+    >>> isinstance(comparison, CatalogueComparison), comparison.n_common, comparison.agreement["median"].tolist()
+    (True, 1, [40.0])
     """
 
     a: CatalogueSummary
@@ -172,6 +194,18 @@ class SpectraSummary(_Study):
     reasons : `~astropy.table.QTable`
         A row a quality bit: bit, n_masked (masked pixels that have it), share (of all masked pixels; a pixel may have
         several bits), n_good (good pixels that have it: a warning).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.analysis.coverage import describe_spectra
+    >>> from specalign.analysis.summaries import SpectraSummary
+    >>> apogee = get_instrument("apogee")
+    >>> flux = np.ones((1, apogee.n_pixels))
+    >>> summary = describe_spectra(apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=["a"]))
+    >>> isinstance(summary, SpectraSummary), summary.n_spectra, len(summary.gaps)
+    (True, 1, 4)
     """
 
     instrument: str

@@ -7,6 +7,10 @@
 and the other way with a plus, and the correlation between the errors of [X/Fe] and [Fe/H].  The errors of the result
 are correlated with [Fe/H] even if those of the input are not: a column ``<label>_corr`` says by how much, and the way
 back uses it, so that values and errors return.
+
+>>> from specalign.data.abundances import SOLAR_SCALES
+>>> {name: float(scale["fe"]) for name, scale in SOLAR_SCALES.items()}
+{'grevesse-2007': 7.45, 'asplund-2009': 7.5, 'asplund-2021': 7.46}
 """
 
 import types

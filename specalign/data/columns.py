@@ -1,4 +1,9 @@
-"""Label columns as plain float arrays, and back, without losing their units."""
+"""Label columns as plain float arrays, and back, without losing their units.
+
+>>> from specalign.data.columns import SENTINEL
+>>> -9999.99 < SENTINEL
+True
+"""
 
 import astropy.units as u
 import numpy as np
@@ -26,6 +31,14 @@ def label_names(table):
     ------
     LabelError
         teff, logg or an abundance has no unit.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.data.columns import label_names
+    >>> label_names(QTable({"object_id": ["a"], "ra": [1.0] * u.deg, "teff": [5777.0] * u.K, "teff_err": [60.0] * u.K}))
+    ['teff']
     """
     return [name for name in table.colnames if _is_label(table, name)]
 
@@ -59,6 +72,15 @@ def column_values(table, name, unit=None):
     ------
     LabelError
         The column is not there, has no unit, or cannot be converted.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.data.columns import column_values
+    >>> values, unit, step = column_values(QTable({"logg": [4.44] * u.dex(u.cm / u.s**2)}), "logg")
+    >>> values, str(unit), str(step)
+    (array([4.44]), 'dex(cm / s2)', 'dex')
     """
     if name not in table.colnames:
         raise LabelError(f"label {name!r} is not in the table, which has {', '.join(table.colnames)}")
@@ -74,7 +96,16 @@ def column_values(table, name, unit=None):
 
 
 def plain_values(column):
-    """A column (N,) as float64 without its unit, NaN where it is masked."""
+    """A column (N,) as float64 without its unit, NaN where it is masked.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.utils.masked import Masked
+    >>> from specalign.data.columns import plain_values
+    >>> plain_values(Masked([5777.0, 0.0] * u.K, mask=[False, True]))
+    array([5777.,   nan])
+    """
     mask = np.asarray(getattr(column, "mask", False)) & np.ones(len(column), bool)
     data = np.ma.getdata(getattr(column, "unmasked", column))
     return np.where(mask, np.nan, np.asarray(getattr(data, "value", data), dtype=float))
@@ -88,12 +119,28 @@ def _converted(name, values, own, unit):
 
 
 def with_unit(values, unit):
-    """Values as a Quantity, or as the logarithmic quantity that a unit such as dex(cm / s2) needs."""
+    """Values as a Quantity, or as the logarithmic quantity that a unit such as dex(cm / s2) needs.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from specalign.data.columns import with_unit
+    >>> with_unit([4.44], u.dex(u.cm / u.s**2))
+    <Dex [4.44] dex(cm / s2)>
+    """
     return u.Quantity(values, unit, subok=True)
 
 
 def difference_unit(unit):
-    """Unit of the difference of two values: dex for a logarithmic unit, else the unit itself."""
+    """Unit of the difference of two values: dex for a logarithmic unit, else the unit itself.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from specalign.data.columns import difference_unit
+    >>> difference_unit(u.dex(u.cm / u.s**2)), difference_unit(u.K)
+    (Unit("dex"), Unit("K"))
+    """
     return unit.function_unit if isinstance(unit, FunctionUnitBase) else unit
 
 
@@ -104,6 +151,12 @@ def match_rows(object_id, catalog_id):
     ------
     MatchError
         An object occurs twice in the catalogue, or nothing is in common.
+
+    Examples
+    --------
+    >>> from specalign.data.columns import match_rows
+    >>> match_rows(["b", "a", "b", "z"], ["a", "b"])
+    array([ 1,  0,  1, -1])
     """
     object_id, catalog_id = np.asarray(object_id, dtype=str), np.asarray(catalog_id, dtype=str)
     names, first, counts = np.unique(catalog_id, return_index=True, return_counts=True)

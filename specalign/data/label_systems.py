@@ -2,6 +2,10 @@
 
 A *label system* is one survey, pipeline and release.  Labels of two systems differ by more than noise, so tables of
 two systems are compared or joined only with a declared offset (`specalign.data.offsets`).
+
+>>> from specalign.data.label_systems import NOT_STATED, SYSTEMS
+>>> SYSTEMS["aspcap-dr17"].solar_scale, NOT_STATED
+('...', 'not stated')
 """
 
 import types

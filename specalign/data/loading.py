@@ -30,6 +30,15 @@ class StarIndex:
         Index into ``star_id`` of each row of an instrument.
     order : dict of str to (N,) int64
         The rows sorted by star, and by spectrum_id within a star, so that the position of a row never matters.
+
+    Examples
+    --------
+    >>> from specalign.data.loading import StarIndex, join_stars
+    >>> index = join_stars({"apogee": ["s1", "s2", "s1"], "nirspec": ["s2", "s3"]})
+    >>> isinstance(index, StarIndex), len(index), index.count("apogee")
+    (True, 3, array([2, 1, 0]))
+    >>> {name: alone.tolist() for name, alone in index.unmatched().items()}
+    {'apogee': ['s1'], 'nirspec': ['s3']}
     """
 
     star_id: np.ndarray
@@ -146,6 +155,14 @@ def read_rows(source, rows):
     """Copies of some rows as tensors: flux, ivar, mask, and noise_scale where the noise is correlated.
 
     Of a dict of tensors (what an encoder made of all rows), the same rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from specalign.data.loading import read_rows
+    >>> read_rows({"summary": torch.arange(3.0)}, np.array([2, 0]))
+    {'summary': tensor([2., 0.])}
     """
     if isinstance(source, dict):
         return {name: value[torch.from_numpy(rows)] for name, value in source.items()}
@@ -164,6 +181,21 @@ def check_good_pixels(prepared):
         An unmasked pixel is not finite, or has a negative inverse variance.
     EmptySpectrumError
         A row has no unmasked pixel with an inverse variance above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import specalign as sa
+    >>> from specalign.data.loading import check_good_pixels
+    >>> apogee = sa.get_instrument("apogee")
+    >>> axis = apogee.spectral_axis
+    >>> prepared = apogee.prepare_arrays(np.ones((1, len(axis))), spectral_axis=axis, object_id=["a"])
+    >>> check_good_pixels(prepared)
+    >>> prepared.ivar[:] = 0
+    >>> check_good_pixels(prepared)
+    Traceback (most recent call last):
+    ...
+    specalign.exceptions.EmptySpectrumError: apogee 'a' (row 0) has no good pixel; ...
     """
     for start in range(0, len(prepared), CHECK_ROWS):
         rows = slice(start, start + CHECK_ROWS)
@@ -204,6 +236,16 @@ class StarLoader:
     dict of str to dict
         For each instrument with rows in the batch: what its source gives (flux, ivar, mask (n, P)), rows (n,) and star
         (n,) int64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.data.loading import StarLoader, join_stars
+    >>> index = join_stars({"apogee": ["s1", "s2", "s1"], "nirspec": ["s2", "s3"]})
+    >>> sources = {"apogee": {"summary": torch.zeros(3, 4)}, "nirspec": {"summary": torch.zeros(2, 4)}}
+    >>> loader = StarLoader(sources, index, [0, 1, 2], batch_size=2, seed=1)
+    >>> len(loader), sum(len(batch["apogee"]["rows"]) for batch in loader if "apogee" in batch)
+    (2, 3)
     """
 
     def __init__(self, sources, index, stars, batch_size, *, seed=0, epoch=0, shuffle=True):

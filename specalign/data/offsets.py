@@ -139,6 +139,15 @@ def join_labels(labels_a, labels_b, offsets=None, offset_errors=None, pairs=None
     Examples
     --------
     See `measure_offsets`.
+
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.data.offsets import join_labels
+    >>> one = QTable({"object_id": ["a"], "teff": [5000.0] * u.K}, meta={"label_system": "survey-a"})
+    >>> two = QTable({"object_id": ["b"], "teff": [5980.0] * u.K}, meta={"label_system": "survey-b"})
+    >>> joined = join_labels(one, two, {"teff": 20 * u.K})
+    >>> joined["teff"], joined["label_origin"].tolist()
+    (<Quantity [5000., 6000.] K>, ['survey-a', 'survey-b'])
     """
     systems = _system(labels_a, "first"), _system(labels_b, "second")
     common = [name for name in labels_a.colnames if _needs_offset(name) and name in labels_b.colnames]

@@ -1,4 +1,9 @@
-"""Labels to numbers of order one, and back: what a network is trained on."""
+"""Labels to numbers of order one, and back: what a network is trained on.
+
+>>> from specalign.data.scaling import METHODS
+>>> METHODS
+('standard', 'minmax')
+"""
 
 from dataclasses import dataclass
 
@@ -23,6 +28,14 @@ class ColumnScaler:
     method : {"standard", "minmax"}
         ``standard``: mean 0 and standard deviation 1; ``minmax``: from 0 to 1.
     centre, scale : tuple of float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.data.scaling import ColumnScaler
+    >>> scaler = ColumnScaler.fit(np.array([[4000.0, 1.0], [6000.0, 5.0]]), "minmax")
+    >>> scaler.forward(np.array([[5000.0, 2.0]])), scaler.inverse(np.array([[0.5, 0.25]]))
+    (array([[0.5 , 0.25]]), array([[5.e+03, 2.e+00]]))
     """
 
     method: str

@@ -26,6 +26,16 @@ class LabelScheme:
     system : str
     n_train, n_unlabelled : int
         Rows that were learned from, and rows that had no label.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.data.scheme import LabelScheme
+    >>> labels = QTable({"object_id": ["a", "b"], "teff": [5000.0, 6000.0] * u.K})
+    >>> scheme, rows, values = LabelScheme.from_table(labels, ["b", "z", "a"])
+    >>> scheme.names, rows.tolist(), values.ravel().tolist(), scheme.n_unlabelled
+    (('teff',), [0, 2], [6000.0, 5000.0], 1)
     """
 
     names: tuple

@@ -2,6 +2,10 @@
 
 A star's part follows from its identifier and a seed alone: not from the order of rows, from the other stars, or from
 the machine.  So all visits of a star are in one part, in every instrument, and new stars never move old ones.
+
+>>> from specalign.data.splits import PARTS
+>>> PARTS
+('train', 'validation', 'test')
 """
 
 import hashlib

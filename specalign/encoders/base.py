@@ -128,7 +128,16 @@ class Encoder(nn.Module):
 
 
 def positive(name, value):
-    """The value, if it is a positive integer; else `ValueError` with its name."""
+    """The value, if it is a positive integer; else `ValueError` with its name.
+
+    Examples
+    --------
+    >>> from specalign.encoders.base import positive
+    >>> positive("width", 0)
+    Traceback (most recent call last):
+    ...
+    ValueError: width: expected a positive integer, got 0
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: expected a positive integer, got {value!r}")
     return value
@@ -151,6 +160,13 @@ def as_tensor(value, dtype=torch.float32):
     ------
     TypeError
         Complex numbers, text, or a mask that is not boolean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.encoders.base import as_tensor
+    >>> as_tensor(np.array([1.5, 2.0], dtype=">f8"))
+    tensor([1.5000, 2.0000])
     """
     if isinstance(value, torch.Tensor):
         kind = "b" if value.dtype == torch.bool else "c" if value.is_complex() else "f"
@@ -168,7 +184,15 @@ def as_tensor(value, dtype=torch.float32):
 
 
 def signal_to_noise(flux, ivar):
-    """Root mean square S/N (n,) of pixels with ``ivar`` > 0; 0 where a row has none."""
+    """Root mean square S/N (n,) of pixels with ``ivar`` > 0; 0 where a row has none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.encoders.base import signal_to_noise
+    >>> signal_to_noise(torch.tensor([[1.0, 1.0, 5.0]]), torch.tensor([[100.0, 100.0, 0.0]]))
+    tensor([10.])
+    """
     ratio = (flux * ivar.sqrt()).clamp(-1e6, 1e6)  # beyond any spectrograph, and its square is within float32
     return torch.sqrt((ratio**2).sum(dim=1) / (ivar > 0).sum(dim=1).clamp(min=1))
 

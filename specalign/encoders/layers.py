@@ -21,6 +21,12 @@ class Layer:
         Of what it gives for one spectrum; None where it is not called as a layer.
     parameters : int
         Trainable numbers of its own, without those of layers inside it; shared ones count where they come first.
+
+    Examples
+    --------
+    >>> from specalign.encoders.layers import Layer
+    >>> Layer("convolutions.0", "Conv1d", (4, 8575), 36).parameters
+    36
     """
 
     name: str
@@ -39,6 +45,14 @@ class Summary:
     layers : tuple of Layer
     fixed : int
         Numbers that are fitted before the training and kept, such as the mean of each pixel, or frozen.
+
+    Examples
+    --------
+    >>> from specalign import get_encoder
+    >>> from specalign.encoders.layers import Summary, summary
+    >>> layers = summary(get_encoder("starnet", n_pixels=8575))
+    >>> isinstance(layers, Summary), layers.layers[0].kind
+    (True, 'PixelScaler')
     """
 
     title: str

@@ -1,6 +1,10 @@
 """What a spectrum is divided by: rules that see good pixels only and treat each row alone.
 
 Each rule fills ``norm`` (N, P) and sets NORMALIZATION where it is not positive.
+
+>>> from specalign.instruments.continuum import NORMALIZATION_RULES
+>>> NORMALIZATION_RULES
+('continuum', 'median', 'pivot', 'none')
 """
 
 from dataclasses import dataclass
@@ -15,7 +19,15 @@ NORMALIZATION_RULES = ("continuum", "median", "pivot", "none")
 
 
 def segments_of(wavelength, *ranges):
-    """Index ranges (S, 2) of the pixels within each range of wavelengths; all pixels where there is no range."""
+    """Index ranges (S, 2) of the pixels within each range of wavelengths; all pixels where there is no range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.continuum import segments_of
+    >>> segments_of(np.array([4000.0, 5000.0, 6000.0, 7000.0]), (3900, 5500), (5500, 7500)).tolist()
+    [[0, 2], [2, 4]]
+    """
     ranges = ranges or ((-np.inf, np.inf),)
     return np.array([np.searchsorted(wavelength, limits) for limits in ranges], dtype=np.int64)
 
@@ -63,7 +75,21 @@ def fit_continuum(flux, ivar, good, segments, *, degree=4, max_gap=10**9):
 
 @dataclass(frozen=True)
 class Continuum:
-    """`fit_continuum` with fixed segments."""
+    """`fit_continuum` with fixed segments.
+
+    Examples
+    --------
+    The rule of an instrument with one detector:
+
+    >>> import numpy as np
+    >>> from specalign.instruments.continuum import Continuum, segments_of
+    >>> wavelength = np.linspace(4000.0, 7000.0, 3000)
+    >>> rule = Continuum(segments_of(wavelength), degree=5)
+    >>> norm, quality = np.empty((1, 3000)), np.zeros((1, 3000), np.uint32)
+    >>> rule.fill(wavelength[None] / 1000, np.ones((1, 3000)), np.ones((1, 3000), bool), norm, quality)
+    >>> bool(np.allclose(norm, wavelength / 1000))
+    True
+    """
 
     segments: np.ndarray
     degree: int = 4
@@ -78,7 +104,17 @@ class Continuum:
 
 @dataclass(frozen=True)
 class MedianFlux:
-    """The median of the good pixels: the shape of the continuum is kept."""
+    """The median of the good pixels: the shape of the continuum is kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.continuum import MedianFlux
+    >>> norm, quality = np.empty((1, 1)), np.zeros((1, 3), np.uint32)
+    >>> MedianFlux().fill(np.array([[1.0, 2.0, 9.0]]), np.ones((1, 3)), np.ones((1, 3), bool), norm, quality)
+    >>> norm.tolist()
+    [[2.0]]
+    """
 
     per_pixel = False
 
@@ -90,7 +126,17 @@ class MedianFlux:
 
 @dataclass(frozen=True)
 class Pivot:
-    """The flux in one pixel, which must be good and positive."""
+    """The flux in one pixel, which must be good and positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.continuum import Pivot
+    >>> norm, quality = np.empty((1, 1)), np.zeros((1, 3), np.uint32)
+    >>> Pivot(1).fill(np.array([[1.0, 2.0, 9.0]]), np.ones((1, 3)), np.ones((1, 3), bool), norm, quality)
+    >>> norm.tolist()
+    [[2.0]]
+    """
 
     pixel: int
     per_pixel = False
@@ -103,7 +149,17 @@ class Pivot:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """Nothing is divided out."""
+    """Nothing is divided out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.continuum import Unchanged
+    >>> norm = np.empty((1, 1))
+    >>> Unchanged().fill(None, None, None, norm, None)
+    >>> norm.tolist()
+    [[1.0]]
+    """
 
     per_pixel = False
 

@@ -1,4 +1,11 @@
-"""Gaia BP/RP spectra: 343 samples from 336 to 1020 nm, or the 110 coefficients themselves."""
+"""Gaia BP/RP spectra: 343 samples from 336 to 1020 nm, or the 110 coefficients themselves.
+
+The default normalisation divides by the sample at `PIVOT`, in Angstrom:
+
+>>> from specalign.instruments.gaia_xp import PIVOT
+>>> PIVOT
+5500.0
+"""
 
 import contextlib
 import functools
@@ -99,6 +106,12 @@ def sampling_matrix():
     ------
     MissingExtraError
         GaiaXPy is not installed.
+
+    Examples
+    --------
+    >>> from specalign.instruments.gaia_xp import sampling_matrix
+    >>> sampling_matrix().shape
+    (110, 343)
     """
     with (
         warnings.catch_warnings(),

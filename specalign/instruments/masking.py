@@ -2,6 +2,10 @@
 
 A rule sets a named bit; the mask is True where a bit of ``bad_bits`` is set.  A pixel that is already bad is not
 looked at again, so that what it holds cannot influence anything.
+
+>>> from specalign.instruments.masking import ALWAYS_BAD, MASK_VERSION
+>>> "NONFINITE" in ALWAYS_BAD, "PARTIAL" in ALWAYS_BAD, MASK_VERSION
+(True, False, '1')
 """
 
 from dataclasses import dataclass
@@ -20,7 +24,14 @@ ALWAYS_BAD = ("NONFINITE", "NO_IVAR", "MASKED", "UNCOVERED", "EDGE", "TELLURIC",
 
 @dataclass(frozen=True)
 class Window:
-    """A range of observed vacuum wavelengths, in Angstrom, that the Earth's air spoils."""
+    """A range of observed vacuum wavelengths, in Angstrom, that the Earth's air spoils.
+
+    Examples
+    --------
+    >>> from specalign.instruments.masking import Window
+    >>> Window(7594.0, 7700.0, "O2 A band")
+    Window(lower=7594.0, upper=7700.0, reason='O2 A band')
+    """
 
     lower: float
     upper: float
@@ -39,6 +50,12 @@ class DetectorGap:
         Angstrom.
     bits : tuple of str
         The flags that the survey gives such pixels.
+
+    Examples
+    --------
+    >>> from specalign.instruments.masking import DetectorGap
+    >>> DetectorGap(first=13000.0, last=13200.0, width=150.0, bits=("NO_IVAR",)).width
+    150.0
     """
 
     first: float
@@ -62,6 +79,13 @@ class MaskRules:
     windows : tuple of Window
     zero_is_missing : bool
         A flux of exactly 0 is how the survey writes that there is none.
+
+    Examples
+    --------
+    >>> from specalign.instruments.masking import MaskRules
+    >>> rules = MaskRules.from_names({"COSMIC": 0, "WARM": 1}, ["COSMIC"], edge_pixels=3)
+    >>> bool(rules.bad_bits & 1), bool(rules.bad_bits & 2)
+    (True, False)
     """
 
     bad_bits: int
@@ -93,6 +117,19 @@ def flag_pixels(flux, ivar, mask, quality, *, rules, axis, breaks, factor):
         See `specalign.instruments.resampling.PixelEdges`.
     factor : (N,) float64
         Observed over file wavelength; moves the windows into the frame of the file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.masking import MaskRules, Window, flag_pixels
+    >>> from specalign.instruments.resampling import pixel_edges
+    >>> from specalign.io.quality import COMMON_BITS, decode
+    >>> axis, flux, ivar = np.array([7000.0, 7100.0, 7200.0]), np.array([[np.nan, 1.0, 1.0]]), np.ones((1, 3))
+    >>> quality, rules = np.zeros((1, 3), np.uint32), MaskRules.from_names({}, [], windows=(Window(7165, 7340, "H2O"),))
+    >>> breaks = pixel_edges(axis).breaks
+    >>> flag_pixels(flux, ivar, np.zeros((1, 3), bool), quality, rules=rules, axis=axis, breaks=breaks, factor=np.ones(1))
+    >>> [decode(value, COMMON_BITS) for value in quality[0]]
+    [['NONFINITE'], [], ['TELLURIC']]
     """
     from specalign.instruments import _kernels
 

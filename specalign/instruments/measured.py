@@ -83,6 +83,19 @@ def measure_rows(instrument, groups, refused, request):
     ------
     SpectrumError
         The instrument's resolution hides velocities, or the templates are of another instrument or normalisation.
+
+    Examples
+    --------
+    ``instrument.prepare`` calls it where ``radial_velocity`` is a `MeasuredVelocity`; spectra at rest are left alone:
+
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.instruments.measured import MeasuredVelocity, measure_rows
+    >>> apogee = get_instrument("apogee")
+    >>> flux = np.ones((1, apogee.n_pixels))
+    >>> templates = apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=["model"])
+    >>> measure_rows(apogee, [], [], MeasuredVelocity(templates))
+    ([], [])
     """
     _check(instrument, request.templates)
     moving = [np.flatnonzero(rows.facts.frame != "rest") for rows in groups]

@@ -1,4 +1,11 @@
-"""JWST NIRSpec: one instrument a disperser and filter."""
+"""JWST NIRSpec: one instrument a disperser and filter.
+
+>>> from specalign.instruments.nirspec import DISPERSION, SETTINGS
+>>> SETTINGS["g140h", "f100lp"]  # first and last Angstrom, nominal resolving power
+(9700.0, 18900.0, 2700.0)
+>>> sorted(DISPERSION)
+['g140h', 'g140m', 'g235h', 'g235m', 'g395h', 'g395m', 'prism']
+"""
 
 import astropy.units as u
 import numpy as np

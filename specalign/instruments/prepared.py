@@ -21,6 +21,13 @@ def grid_digest(spectral_axis):
     ----------
     spectral_axis : `~astropy.units.Quantity` (P,)
         Lengths are compared in Angstrom, whatever their unit.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from specalign.instruments.prepared import grid_digest
+    >>> grid_digest([500, 501] * u.nm) == grid_digest([5000, 5010] * u.AA)
+    True
     """
     axis = u.Quantity(spectral_axis)
     unit = u.AA if axis.unit.is_equivalent(u.AA) else axis.unit
@@ -29,7 +36,14 @@ def grid_digest(spectral_axis):
 
 
 def empty_rejected():
-    """The table of rejected rows, without any."""
+    """The table of rejected rows, without any.
+
+    Examples
+    --------
+    >>> from specalign.instruments.prepared import empty_rejected
+    >>> empty_rejected().colnames
+    ['spectrum_id', 'object_id', 'reason']
+    """
     return QTable(names=("spectrum_id", "object_id", "reason"), dtype=("U64", "U64", "U200"))
 
 
@@ -44,6 +58,16 @@ class InstrumentRecord:
         JSON-like options of `specalign.get_instrument`.
     grid_digest : str
     mask_version : str
+
+    Examples
+    --------
+    >>> from specalign import get_instrument
+    >>> from specalign.instruments.prepared import InstrumentRecord
+    >>> record = get_instrument("lamost", mode="mrs").record
+    >>> isinstance(record, InstrumentRecord), record.name, record.options["mode"]
+    (True, 'lamost', 'mrs')
+    >>> get_instrument(record.name, **record.options).grid_digest == record.grid_digest
+    True
     """
 
     name: str

@@ -3,6 +3,12 @@
 An output pixel takes the mean of the input pixels under it, weighted by their overlap, as in Carnall (2017,
 arXiv:1705.05165); `specutils.manipulation.FluxConservingResampler` gives the same numbers.  Here masked pixels take
 no part, gaps are never bridged, and quality bits go along.
+
+A step of more than `GAP` times the local median breaks an axis:
+
+>>> from specalign.instruments.resampling import GAP
+>>> GAP
+3.0
 """
 
 import os
@@ -23,7 +29,15 @@ _MAX_THREADS = 4
 
 
 class PixelEdges(NamedTuple):
-    """Lower and upper edge of each pixel (P,) float64; they differ between neighbours where the axis breaks."""
+    """Lower and upper edge of each pixel (P,) float64; they differ between neighbours where the axis breaks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.resampling import PixelEdges
+    >>> PixelEdges(np.array([0.0, 1.0, 5.0]), np.array([1.0, 2.0, 6.0])).breaks
+    array([ True, False,  True,  True])
+    """
 
     lower: np.ndarray
     upper: np.ndarray
@@ -36,7 +50,15 @@ class PixelEdges(NamedTuple):
 
 
 class ResampledRows(NamedTuple):
-    """Rows on the new grid: flux and ivar (N, P) float64, quality (N, P) uint32."""
+    """Rows on the new grid: flux and ivar (N, P) float64, quality (N, P) uint32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.resampling import ResampledRows
+    >>> rows = ResampledRows(np.ones((1, 2)), np.ones((1, 2)), np.zeros((1, 2), np.uint32))
+    >>> flux, ivar, quality = rows
+    """
 
     flux: np.ndarray
     ivar: np.ndarray
@@ -161,6 +183,17 @@ def in_blocks(work, n, threads=None):
     n : int
     threads : int, optional
         Default: one a processor, four at most.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.resampling import in_blocks
+    >>> done = np.zeros(100, int)
+    >>> def work(block):
+    ...     done[block] += 1
+    >>> in_blocks(work, 100, threads=2)
+    >>> int(done.min()), int(done.max())
+    (1, 1)
     """
     blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
     threads = min(_MAX_THREADS, os.cpu_count() or 1) if threads is None else threads

@@ -23,7 +23,17 @@ TOLERANCE = 1e-3  # relative: by as much may a resolution be below the one wante
 
 
 class SmoothingWeights(NamedTuple):
-    """A banded operator on one grid: weights of pixel j at offset[j] to offset[j + 1], from pixel first[j] on."""
+    """A banded operator on one grid: weights of pixel j at offset[j] to offset[j + 1], from pixel first[j] on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.instruments.resampling import pixel_edges
+    >>> from specalign.instruments.resolution import SmoothingWeights, smoothing_weights
+    >>> weights = smoothing_weights(pixel_edges(np.arange(50.0)), np.full(50, 2.0))
+    >>> isinstance(weights, SmoothingWeights), bool(np.isclose(weights.weight[weights.offset[25] : weights.offset[26]].sum(), 1))
+    (True, True)
+    """
 
     first: np.ndarray
     offset: np.ndarray

@@ -42,7 +42,14 @@ NOT_READABLE = (
 
 
 def corrupt(path, what):
-    """A `~specalign.exceptions.CorruptFileError` that names the file and says what to do."""
+    """A `~specalign.exceptions.CorruptFileError` that names the file and says what to do.
+
+    Examples
+    --------
+    >>> from specalign.io.files import corrupt
+    >>> print(corrupt("a.fits", "ends in row 3"))
+    a.fits: ends in row 3. The file is truncated or damaged: fetch or copy it again, and compare its size with the archive's.
+    """
     advice = "The file is truncated or damaged: fetch or copy it again, and compare its size with the archive's."
     return CorruptFileError(f"{path}: {what}. {advice}")
 
@@ -54,6 +61,14 @@ def existing_file(path):
     ------
     FileNotFoundError
         With the path, and the files beside it when only the ending differs.
+
+    Examples
+    --------
+    >>> from specalign.io.files import existing_file
+    >>> existing_file("nowhere.fits")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: nowhere.fits: no such file. Check the path (the current folder is ...).
     """
     path = Path(path)
     if not path.exists():
@@ -65,7 +80,16 @@ def existing_file(path):
 
 @contextlib.contextmanager
 def open_stream(path, content=None):
-    """The bytes of a file, unpacked when they are gzipped, whatever the file is called."""
+    """The bytes of a file, unpacked when they are gzipped, whatever the file is called.
+
+    Examples
+    --------
+    >>> import gzip
+    >>> from specalign.io.files import open_stream
+    >>> with open_stream("packed.fits", content=gzip.compress(b"flux")) as stream:
+    ...     stream.read()
+    b'flux'
+    """
     with open(path, "rb") if content is None else io.BytesIO(content) as raw:
         packed = raw.read(2) == GZIP_MAGIC
         raw.seek(0)
@@ -83,6 +107,13 @@ def read_bytes(path, content=None):
     ------
     specalign.exceptions.CorruptFileError
         The compression is damaged, or the file unpacks to more than real files do.
+
+    Examples
+    --------
+    >>> import gzip
+    >>> from specalign.io.files import read_bytes
+    >>> read_bytes("a.csv.gz", content=gzip.compress(b"1,2"))
+    b'1,2'
     """
     path = existing_file(path) if content is None else path
     with open_stream(path, content) as stream, failing_as_corrupt(path):
@@ -99,6 +130,16 @@ def read_text(path, content=None):
     ------
     specalign.exceptions.CorruptFileError
         The file is empty, ends within a line, is not UTF-8, or its compression is damaged.
+
+    Examples
+    --------
+    >>> from specalign.io.files import read_text
+    >>> read_text("a.csv", content=b"flux\\n1.5\\n")
+    'flux\\n1.5\\n'
+    >>> read_text("a.csv", content=b"flux\\n1.")
+    Traceback (most recent call last):
+    ...
+    specalign.exceptions.CorruptFileError: a.csv: the text ends in the middle of a line. ...
     """
     with failing_as_corrupt(path):
         text = read_bytes(path, content).decode("utf-8")
@@ -109,7 +150,17 @@ def read_text(path, content=None):
 
 @contextlib.contextmanager
 def failing_as_corrupt(path):
-    """Whatever a reader stumbles over in a file that claims to be a product is a damaged file."""
+    """Whatever a reader stumbles over in a file that claims to be a product is a damaged file.
+
+    Examples
+    --------
+    >>> from specalign.io.files import failing_as_corrupt
+    >>> with failing_as_corrupt("a.csv"):
+    ...     float("1.5.2")
+    Traceback (most recent call last):
+    ...
+    specalign.exceptions.CorruptFileError: a.csv: the content cannot be interpreted (ValueError: ...). ...
+    """
     try:
         yield
     except SpecalignError:
@@ -119,17 +170,40 @@ def failing_as_corrupt(path):
 
 
 def room(size):
-    """Bytes that ``size`` packed bytes may unpack to: real files shrink 2 to 10 times, and bombs 1000 times."""
+    """Bytes that ``size`` packed bytes may unpack to: real files shrink 2 to 10 times, and bombs 1000 times.
+
+    Examples
+    --------
+    >>> from specalign.io.files import room
+    >>> room(1) // 2**20, room(2**30) // 2**30
+    (64, 50)
+    """
     return max(SMALL, EXPANSION * size)
 
 
 def plausible_size(stream):
-    """Bytes that an open gzip stream may unpack to."""
+    """Bytes that an open gzip stream may unpack to.
+
+    Examples
+    --------
+    >>> import gzip, io
+    >>> from specalign.io.files import plausible_size
+    >>> plausible_size(gzip.GzipFile(fileobj=io.BytesIO(b""))) // 2**20
+    64
+    """
     return room(size_of(stream.fileobj))
 
 
 def size_of(stream):
-    """Bytes of an open file or buffer, which stays where it is."""
+    """Bytes of an open file or buffer, which stays where it is.
+
+    Examples
+    --------
+    >>> import io
+    >>> from specalign.io.files import size_of
+    >>> size_of(io.BytesIO(b"1234"))
+    4
+    """
     place = stream.tell()
     size = stream.seek(0, os.SEEK_END)
     stream.seek(place)

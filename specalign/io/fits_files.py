@@ -229,7 +229,19 @@ def _verify_checksum_keywords(path, headers):
 
 
 def checksum_state(hdus):
-    """``"verified"`` where every extension of an opened file has a checksum, ``"partly"``, or ``"none"``."""
+    """``"verified"`` where every extension of an opened file has a checksum, ``"partly"``, or ``"none"``.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from specalign.io.fits_files import checksum_state
+    >>> hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU([1.0])])
+    >>> checksum_state(hdus)
+    'none'
+    >>> hdus[1].add_checksum()
+    >>> checksum_state(hdus)
+    'partly'
+    """
     stated = ["CHECKSUM" in hdu.header or "DATASUM" in hdu.header for hdu in hdus]
     return "verified" if all(stated) else "partly" if any(stated) else "none"
 
@@ -248,6 +260,17 @@ def require_columns(path, table, names):
     ------
     specalign.exceptions.CorruptFileError
         With the columns that were expected and those that came.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from specalign.io.fits_files import require_columns
+    >>> table = fits.BinTableHDU.from_columns([fits.Column("FLUX", "E", array=[1.0])], name="SPEC")
+    >>> require_columns("a.fits", table, ["flux"])
+    >>> require_columns("a.fits", table, ["flux", "ivar"])
+    Traceback (most recent call last):
+    ...
+    specalign.exceptions.CorruptFileError: a.fits: SPEC lacks the columns ivar: expected flux, ivar, got FLUX. ...
     """
     here = table.columns.names if isinstance(table, fits.BinTableHDU) else []
     missing = [name for name in names if name.lower() not in {one.lower() for one in here}]
@@ -278,7 +301,15 @@ def native(array, dtype=None):
 
 
 def header_dict(header):
-    """A header as a plain dict, without comments and history; undefined values are None."""
+    """A header as a plain dict, without comments and history; undefined values are None.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from specalign.io.fits_files import header_dict
+    >>> header_dict(fits.Header([("OBJECT", "M71"), ("VRAD", None), ("COMMENT", "long")]))
+    {'OBJECT': 'M71', 'VRAD': None}
+    """
     plain = {}
     for key in header:
         if key and key not in ("COMMENT", "HISTORY"):

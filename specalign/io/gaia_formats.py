@@ -3,6 +3,10 @@
 csv, ecsv, fits, VOTable (one or many tables) and parquet; a DataLink archive (zip) holds several of them, one a
 product: ``XP_SAMPLED-Gaia DR3 <source_id>.fits``, or ``XP_SAMPLED_COMBINED.xml`` for many sources.
 `Retrieval of ancillary data <https://www.cosmos.esa.int/web/gaia-users/archive/datalink-products>`_.
+
+>>> from specalign.io.gaia_formats import BANDS, FLUX_UNIT, N_COEFFICIENTS
+>>> BANDS, N_COEFFICIENTS, FLUX_UNIT.to_string()
+(('bp', 'rp'), 55, 'W / (nm m2)')
 """
 
 from dataclasses import dataclass
@@ -50,6 +54,14 @@ class Origin:
         The file on disk.
     member : str or None
         Its member, where the file is an archive.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from specalign.io.gaia_formats import Origin
+    >>> origin = Origin(Path("products.zip"), "XP_CONTINUOUS-1.xml")
+    >>> str(origin), origin.name
+    ('products.zip/XP_CONTINUOUS-1.xml', 'XP_CONTINUOUS-1.xml')
     """
 
     path: Path
@@ -74,6 +86,14 @@ class XPTable:
     kind : {"xp-continuous", "xp-sampled"}
     rows : list of dict
     checksum : {"verified", "partly", "none"}
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from specalign.io.gaia_formats import Origin, XPTable
+    >>> table = XPTable(Origin(Path("a.csv")), "xp-sampled", rows=[{"source_id": "6"}])
+    >>> table.kind, len(table.rows), table.checksum
+    ('xp-sampled', 1, 'none')
     """
 
     origin: Origin

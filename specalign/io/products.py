@@ -1,6 +1,12 @@
 """What a survey's file is: the facts that its pixels do not tell.
 
 Every product that the package reads is declared once, as a `Product`, beside the function that reads it.
+
+The words that a product may use:
+
+>>> from specalign.io.products import FRAMES, MEDIA, NORMALIZATIONS, VISITS
+>>> FRAMES, MEDIA, NORMALIZATIONS, VISITS
+(('rest', 'barycentric', 'observed'), ('vacuum', 'air'), ('none', 'continuum', 'median', 'pivot'), ('combined', 'all'))
 """
 
 from dataclasses import dataclass
@@ -37,6 +43,17 @@ class Product:
     axis_kind : {"wavelength", "coefficient", "time"}
     format : str or None
         Name under which `specutils.Spectrum.read` knows it.
+
+    Examples
+    --------
+    >>> from specalign.io.products import Product
+    >>> product = Product("L1", "weave", "https://example.org/model", frame="barycentric", medium="air", resolving_power=5000)
+    >>> product.frame, product.normalization
+    ('barycentric', 'none')
+    >>> Product("L1", "weave", "https://example.org/model", frame="heliocentric")
+    Traceback (most recent call last):
+    ...
+    ValueError: product 'L1': expected one of ('rest', 'barycentric', 'observed'), got 'heliocentric'
     """
 
     name: str
@@ -56,7 +73,16 @@ class Product:
 
 
 def check_visits(visits):
-    """Raise `ValueError` where ``visits`` is not one of the two words that every reader knows."""
+    """Raise `ValueError` where ``visits`` is not one of the two words that every reader knows.
+
+    Examples
+    --------
+    >>> from specalign.io.products import check_visits
+    >>> check_visits("every")
+    Traceback (most recent call last):
+    ...
+    ValueError: visits: expected one of ('combined', 'all'), got 'every'
+    """
     if visits not in VISITS:
         raise ValueError(f"visits: expected one of {VISITS}, got {visits!r}")
 
@@ -70,6 +96,12 @@ def unknown_product(path, found, instrument, products):
     found : str or `~astropy.io.fits.HDUList`
     instrument : str
     products : iterable of Product
+
+    Examples
+    --------
+    >>> from specalign.io.products import unknown_product
+    >>> print(unknown_product("a.fits", "an image", "weave", []))
+    a.fits: found an image; the weave reader reads ...
     """
     found = found if isinstance(found, str) else describe(found)
     names = ", ".join(product.name for product in products)
@@ -80,7 +112,17 @@ def unknown_product(path, found, instrument, products):
 
 
 def describe(hdus):
-    """What a FITS file says of itself, in one line."""
+    """What a FITS file says of itself, in one line.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from specalign.io.products import describe
+    >>> primary = fits.PrimaryHDU()
+    >>> primary.header["TELESCOP"] = "JWST"
+    >>> describe(fits.HDUList([primary, fits.ImageHDU(name="SCI")]))
+    "a FITS file with TELESCOP = 'JWST' and the extensions PRIMARY, SCI"
+    """
     header = hdus[0].header
     keys = ("TELESCOP", "INSTRUME", "SURVEY", "DATAMODL", "DMODCLS", "OBSMODE")
     said = [f"{key} = {header[key]!r}" for key in keys if header.get(key)]

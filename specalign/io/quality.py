@@ -2,6 +2,10 @@
 
 Bits 0 to 23 belong to the instrument, which maps the flags of its data model to them.
 Bits 24 to 31 mean the same everywhere and are defined here.
+
+>>> from specalign.io.quality import COMMON_BITS
+>>> sorted(COMMON_BITS, key=COMMON_BITS.get)
+['NONFINITE', 'NO_IVAR', 'MASKED', 'UNCOVERED', 'PARTIAL', 'EDGE', 'TELLURIC', 'NORMALIZATION']
 """
 
 import numpy as np

@@ -268,7 +268,14 @@ def stated_number(value):
 
 
 def stated_velocity(value):
-    """A velocity of a header in km/s, or None where the survey knows none."""
+    """A velocity of a header in km/s, or None where the survey knows none.
+
+    Examples
+    --------
+    >>> from specalign.io.spectra import stated_velocity
+    >>> stated_velocity(-12.5), stated_velocity(-9999.0)
+    (<Quantity -12.5 km / s>, None)
+    """
     value = stated_number(value)
     return value * u.km / u.s if abs(value) < FASTEST else None
 
@@ -323,6 +330,12 @@ def declared_medium(header, default):
     """``"air"`` or ``"vacuum"``: what a header says (CTYPE1 of FITS, VACUUM of SDSS and LAMOST), or the product's.
 
     `FITS WCS paper III <https://doi.org/10.1051/0004-6361:20053818>`_ calls the axes AWAV and WAVE.
+
+    Examples
+    --------
+    >>> from specalign.io.spectra import declared_medium
+    >>> declared_medium({"CTYPE1": "AWAV"}, "vacuum"), declared_medium({}, "vacuum")
+    ('air', 'vacuum')
     """
     ctype = str(header.get("CTYPE1", "")).upper()
     if ctype.startswith(("AWAV", "WAVE-")) or ctype == "WAVE":
@@ -346,6 +359,15 @@ def column_quantity(table, name, default, where):
     ------
     specalign.exceptions.SpectrumUnitError
         There is no unit, or none that is known.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.io import fits
+    >>> from specalign.io.spectra import column_quantity
+    >>> table = fits.BinTableHDU.from_columns([fits.Column("WAVE", "E", unit="nm", array=[500.0, 501.0])])
+    >>> column_quantity(table, "WAVE", u.AA, "a.fits")
+    <Quantity [500., 501.] nm>
     """
     text = table.columns[name].unit
     if not text and default is None:

@@ -21,6 +21,12 @@ def read_text_table(path, arrays, content=None):
     ------
     specalign.exceptions.CorruptFileError
         The text ends within a line, a row has more or fewer cells than the header, or an array is not closed.
+
+    Examples
+    --------
+    >>> from specalign.io.tables import read_text_table
+    >>> read_text_table("a.csv", {"flux"}, content=b'source_id,flux,ra\\n6,"[1.5, null]",\\n')
+    [{'source_id': '6', 'flux': array([1.5, nan]), 'ra': None}]
     """
     lines = [line for line in read_text(path, content).splitlines() if not line.startswith("#")]
     try:
@@ -74,6 +80,16 @@ def read_parquet(path, arrays):
     specalign.exceptions.MissingExtraError
         pyarrow is not installed.
     specalign.exceptions.CorruptFileError, specalign.exceptions.UnknownProductError
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from astropy.table import Table
+    >>> from specalign.io.tables import read_parquet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Table({"source_id": [6], "flux": ["[1.5, null]"]}).write(f"{folder}/a.parquet")
+    ...     read_parquet(f"{folder}/a.parquet", {"flux"})
+    [{'source_id': 6, 'flux': array([1.5, nan])}]
     """
     path = existing_file(path)
     try:

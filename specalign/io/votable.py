@@ -41,6 +41,12 @@ class VOTable:
     n_rows : int
     remarks : tuple of str
         What astropy's parser warned of in this file.
+
+    Examples
+    --------
+    >>> from specalign.io.votable import VOTable
+    >>> VOTable({"flux": [1.5]}, {"flux": "Jy"}, {}, 1).units
+    {'flux': 'Jy'}
     """
 
     columns: dict

@@ -1,6 +1,10 @@
 """The embedded survey: labels to mock spectra of every built-in instrument, written as real files.
 
 Nothing here is an observation.  Every file says so in its header, and the folder in its README.
+
+>>> from specalign.mock import ELEMENTS
+>>> len(ELEMENTS), ELEMENTS[:4]
+(18, ('c', 'n', 'o', 'na'))
 """
 
 from specalign.mock.bounds import cramer_rao, gradients, label_covariance, oracle_rank

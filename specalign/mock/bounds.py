@@ -117,6 +117,14 @@ def label_covariance(instrument, labels, snr, *, names=None, prior=None, radial_
         As for `gradients`.
     ValueError
         snr has the wrong shape, or prepared spectra are of other stars or have correlated noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign.mock import draw_labels, label_covariance
+    >>> covariance = label_covariance("nirspec", draw_labels(2, 1), snr=100, names=["teff", "logg", "fe_h"])
+    >>> covariance.shape, bool((np.sqrt(covariance[:, 0, 0]) < 200).all())  # teff in K
+    ((2, 3, 3), True)
     """
     names = _names(labels, names)
     spread = _prior(names, prior)

@@ -8,6 +8,10 @@ what came.  Half-precision inputs are accumulated in float32.  All of them are o
 ``backend`` says what computes: "triton" (kernels on a CUDA device), "tiled" (plain torch in tiles, on any device),
 "reference" (the formula, written out), or "auto" (Triton where it can, else tiles).  One that is named and cannot
 compute is a `ValueError`.
+
+>>> from specalign.ops import BACKENDS
+>>> BACKENDS
+(...)
 """
 
 import warnings
