@@ -150,6 +150,14 @@ def plot_histogram(labels, name="fe_h", bins=None, ax=None):
     ------
     LabelError
         The label is not in a table, has no unit, or no star has it.
+
+    Examples
+    --------
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_histogram
+    >>> figure = plot_histogram({"all": draw_labels(500), "half": draw_labels(250, 2)}, "fe_h")
+    >>> figure.axes[0].get_xlabel()
+    '[Fe/H] [dex]'
     """
     tables = labels if isinstance(labels, dict) else {"": labels}
     if not tables:
@@ -214,6 +222,14 @@ def plot_abundance(labels, name="mg_fe", against="fe_h", bins=None, contours=Non
     ------
     LabelError
         A label is not in a table, has no unit, or no star has both.
+
+    Examples
+    --------
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_abundance
+    >>> figure = plot_abundance(draw_labels(500), "mg_fe")
+    >>> figure.axes[0].get_ylabel()
+    '[Mg/Fe] [dex]'
     """
     ax = new_axes(ax, width=5.6, height=4.2)
     figure = plot_density(labels, x=against, y=name, bins=bins, contours=contours, ax=ax)
@@ -246,6 +262,14 @@ def plot_corner(labels, names=None):
         A label is not in the table or has no unit, or there is no label with a value.
     MissingExtraError
         The package ``corner`` is not installed.
+
+    Examples
+    --------
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_corner
+    >>> figure = plot_corner(draw_labels(500), ["teff", "logg", "fe_h"])
+    >>> len(figure.axes)
+    6
     """
     names = list(names or label_names(labels))
     columns = [column_values(labels, name) for name in names]

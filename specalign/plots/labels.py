@@ -37,6 +37,14 @@ def plot_kiel(labels, colour="fe_h", ax=None):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_kiel
+    >>> ax = plot_kiel(draw_labels(200)).axes[0]
+    >>> ax.xaxis_inverted(), ax.yaxis_inverted()
+    (True, True)
     """
     ax = new_axes(ax, width=5.4, height=4.4)
     teff, teff_unit, _ = column_values(labels, "teff")
@@ -70,6 +78,18 @@ def plot_labels(predicted, true, names=None):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_labels
+    >>> true = draw_labels(100)
+    >>> predicted = true.copy()
+    >>> predicted["teff"] = true["teff"] + 50 * u.K
+    >>> figure = plot_labels(predicted, true, ["teff", "logg"])
+    >>> len(figure.axes)
+    4
     """
     figures = metrics.labels(predicted, true)
     names = list(names or [str(name) for name in figures["label"]][:3])
@@ -96,6 +116,16 @@ def plot_label_bins(figures, names=None):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> from specalign import metrics
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_label_bins
+    >>> true = draw_labels(300)
+    >>> figure = plot_label_bins(metrics.labels_in_bins(true, true, by="teff"), ["teff", "logg"])
+    >>> len(figure.axes)
+    2
     """
     labels = np.asarray(figures["label"], dtype=str)
     names = list(names or dict.fromkeys(labels.tolist()))[: None if names else 3]

@@ -50,6 +50,23 @@ def plot_retrieved(neighbours, queries, gallery, spectrum_id=None, n=2, detail=N
         The query is not in the table, or a spectrum is not there.
     GridMismatchError
         The two instruments have no wavelength in common; `~specalign.plots.plot_neighbours` draws them apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.plots import plot_retrieved
+    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c", "d"]
+    >>> flux = 1 + 0.05 * np.random.default_rng(1).normal(size=(4, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(
+    ...     flux, np.full(flux.shape, 400.0), spectral_axis=apogee.spectral_axis, object_id=names
+    ... )
+    >>> from specalign import EmbeddingTable
+    >>> near = EmbeddingTable(np.eye(4), names, prepared.spectrum_id, "apogee", [50] * 4, [1] * 4)
+    >>> near = near.search(near, k=2)
+    >>> figure = plot_retrieved(near, prepared, prepared, n=1)
+    >>> len(figure.axes)
+    2
     """
     found = _found(neighbours, spectrum_id)[:n]
     row = row_of(queries, found["spectrum_id"][0])
@@ -176,6 +193,18 @@ def plot_neighbour_map(neighbours, queries, gallery, method="pca", spectrum_ids=
     ------
     MatchError
         A query is not in the tables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import EmbeddingTable
+    >>> from specalign.plots import plot_neighbour_map
+    >>> names = [f"star {i}" for i in range(30)]
+    >>> vectors = np.random.default_rng(1).normal(size=(30, 8))
+    >>> table = EmbeddingTable(vectors, names, names, "apogee", np.full(30, 50), np.ones(30))
+    >>> figure = plot_neighbour_map(table.search(table, k=3), table, table, n=2, k=3)
+    >>> len(figure.axes)
+    1
     """
     projection = method if isinstance(method, Projection) else project(_union(queries, gallery), method, seed)
     ax = new_axes(ax, width=6.2, height=4.8)
@@ -258,6 +287,19 @@ def plot_neighbour_labels(neighbours, labels, x="teff", y="logg", spectrum_ids=N
     ------
     LabelError
         A label is not in the table, or has no unit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import EmbeddingTable
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_neighbour_labels
+    >>> labels, vectors = draw_labels(30), np.random.default_rng(1).normal(size=(30, 8))
+    >>> names = labels["object_id"]
+    >>> table = EmbeddingTable(vectors, names, names, "apogee", np.full(30, 50), np.ones(30))
+    >>> figure = plot_neighbour_labels(table.search(table, k=3), labels, n=2, k=3)
+    >>> figure.axes[0].get_xlabel()
+    '...'
     """
     (xs, x_unit, _), (ys, y_unit, _) = column_values(labels, x), column_values(labels, y)
     points = np.stack([xs, ys], axis=1)

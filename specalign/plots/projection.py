@@ -1,4 +1,9 @@
-"""Shared spaces in two dimensions, for looking only: PCA, t-SNE and UMAP."""
+"""Shared spaces in two dimensions, for looking only: PCA, t-SNE and UMAP.
+
+>>> from specalign.plots.projection import METHODS
+>>> METHODS
+('pca', 'tsne', 'umap')
+"""
 
 import warnings
 from contextlib import contextmanager
@@ -35,6 +40,17 @@ class Projection:
     method : {"pca", "tsne", "umap"}
     n_left_out : int
         Rows that were not projected because there were too many.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import EmbeddingTable
+    >>> from specalign.plots.projection import Projection
+    >>> names = ["a", "b"]
+    >>> table = EmbeddingTable(np.eye(2), names, names, "apogee", [50, 50], [1, 1])
+    >>> own = Projection(table, np.array([[0.0, 1.0], [2.0, 3.0]]), ("one", "two"), "pca")
+    >>> own.rows("apogee", ["b"])
+    array([1])
     """
 
     table: object

@@ -38,6 +38,14 @@ class Section:
         With captions; units stand under the names.
     notes : list of str
         What a reader must know in order not to be misled.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from specalign.plots import Section
+    >>> section = Section("Retrieval", "How often a star is found.", tables=[(Table({"recall@1": [0.5]}), "Test stars")])
+    >>> section.title, len(section.tables), section.notes
+    ('Retrieval', 1, [])
     """
 
     title: str

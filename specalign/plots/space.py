@@ -30,6 +30,14 @@ def plot_retrieval(results, ax=None):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> from specalign.plots import plot_retrieval
+    >>> figures = {"recall@1": 0.5, "recall@10": 0.9, "n_gallery": 1000, "chance_recall@1": 0.001}
+    >>> figure = plot_retrieval({"aligned": figures})
+    >>> figure.axes[0].get_xlabel()
+    'k [rows of the gallery]'
     """
     if not results:
         raise ValueError("results: expected at least one method, got none")
@@ -86,6 +94,18 @@ def plot_embedding(table, method="pca", labels=None, colour=None, ax=None, seed=
         A label is not in the table, or has no unit.
     SpectrumError
         There are fewer than three rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import EmbeddingTable
+    >>> from specalign.plots import plot_embedding
+    >>> names = [f"star {i}" for i in range(30)]
+    >>> vectors = np.random.default_rng(1).normal(size=(30, 8))
+    >>> table = EmbeddingTable(vectors, names, names, "apogee", np.full(30, 50), np.ones(30))
+    >>> figure = plot_embedding(table)
+    >>> len(figure.axes)
+    1
     """
     projection = method if isinstance(method, Projection) else project(table, method, seed)
     colours = [colour or "instrument"] if colour is None or isinstance(colour, str) else list(colour)

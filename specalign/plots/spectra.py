@@ -37,6 +37,20 @@ def plot_prepared(prepared, ax=None, rows=(0, 1, 2)):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.plots import plot_prepared
+    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c", "d"]
+    >>> flux = 1 + 0.05 * np.random.default_rng(1).normal(size=(4, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(
+    ...     flux, np.full(flux.shape, 400.0), spectral_axis=apogee.spectral_axis, object_id=names
+    ... )
+    >>> figure = plot_prepared(prepared, rows=[0, 2])
+    >>> figure.axes[0].get_xlabel()
+    '...'
     """
     rows = [row for row in rows if row < len(prepared)]
     ax = new_axes(ax, height=1.6 + 0.9 * len(rows))
@@ -104,6 +118,20 @@ def plot_before_after(spectrum, prepared, row=0):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.plots import plot_before_after
+    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c", "d"]
+    >>> flux = 1 + 0.05 * np.random.default_rng(1).normal(size=(4, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(
+    ...     flux, np.full(flux.shape, 400.0), spectral_axis=apogee.spectral_axis, object_id=names
+    ... )
+    >>> figure = plot_before_after(prepared.to_spectrum(0), prepared)
+    >>> len(figure.axes)
+    2
     """
     figure = new_figure(height=5.2)
     top, bottom = figure.subplots(2, 1)
@@ -172,6 +200,23 @@ def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
     ------
     MatchError
         A spectrum is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.plots import plot_neighbours
+    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c", "d"]
+    >>> flux = 1 + 0.05 * np.random.default_rng(1).normal(size=(4, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(
+    ...     flux, np.full(flux.shape, 400.0), spectral_axis=apogee.spectral_axis, object_id=names
+    ... )
+    >>> from specalign import EmbeddingTable
+    >>> near = EmbeddingTable(np.eye(4), names, prepared.spectrum_id, "apogee", [50] * 4, [1] * 4)
+    >>> near = near.search(near, k=2)
+    >>> figure = plot_neighbours(near, prepared, prepared, n=2)
+    >>> len(figure.axes)
+    3
     """
     spectrum_id = str(neighbours["spectrum_id"][0]) if spectrum_id is None else spectrum_id
     found = neighbours[neighbours["spectrum_id"] == spectrum_id]

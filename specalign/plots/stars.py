@@ -38,6 +38,20 @@ def plot_selected(prepared, rows=None, labels=None, n=10):
     ------
     MatchError
         A star or row is not there, or there is nothing to draw.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.plots import plot_selected
+    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c", "d"]
+    >>> flux = 1 + 0.05 * np.random.default_rng(1).normal(size=(4, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(
+    ...     flux, np.full(flux.shape, 400.0), spectral_axis=apogee.spectral_axis, object_id=names
+    ... )
+    >>> figure = plot_selected(prepared, rows=["b", "d"])
+    >>> len(figure.axes)
+    2
     """
     if rows is None:
         rows = range(min(n, len(prepared))) if labels is None else _spanning(prepared, labels, n)
@@ -136,6 +150,23 @@ def plot_overlay(prepared_a, prepared_b, object_id, limits=None, common=False, l
     GridMismatchError
         One of them has no wavelengths, there is no good pixel within ``limits``, or ``common`` is asked for and they
         share no wavelengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specalign import get_instrument
+    >>> from specalign.plots import plot_overlay
+    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c", "d"]
+    >>> flux = 1 + 0.05 * np.random.default_rng(1).normal(size=(4, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(
+    ...     flux, np.full(flux.shape, 400.0), spectral_axis=apogee.spectral_axis, object_id=names
+    ... )
+    >>> nirspec = get_instrument("nirspec")
+    >>> flux = np.ones((1, nirspec.n_pixels))
+    >>> other = nirspec.prepare_arrays(flux, spectral_axis=nirspec.spectral_axis, object_id=["b"])
+    >>> figure = plot_overlay(prepared, other, "b", common=True)
+    >>> len(figure.axes)
+    1
     """
     pairs = [(prepared, _star_row(prepared, str(object_id))) for prepared in (prepared_a, prepared_b)]
     ranges = [_good_range(*pair) for pair in pairs]

@@ -20,6 +20,17 @@ def plot_history(history):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> from specalign.alignment import History
+    >>> from specalign.plots import plot_history
+    >>> history = History(best_epoch=2)
+    >>> for epoch, loss in enumerate([2.0, 1.0, 0.5]):
+    ...     history.add(epoch=epoch, train_loss=loss, val_loss=loss + 0.1, learning_rate=1e-3, **{"recall@1": 0.2})
+    >>> figure = plot_history(history)
+    >>> [ax.get_ylabel() for ax in figure.axes]
+    ['Loss [nat]', 'Recall@1 [fraction]']
     """
     figure = new_figure(height=3.0)
     left, right = figure.subplots(1, 2)
@@ -50,6 +61,17 @@ def plot_training(history):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> from specalign.alignment import LabelHistory
+    >>> from specalign.plots import plot_training
+    >>> history = LabelHistory(best_epoch=2, stopped="max_epochs")
+    >>> for epoch, loss in enumerate([2.0, 1.0, 0.5]):
+    ...     history.add(epoch=epoch, train_loss=loss, val_loss=loss + 0.1, learning_rate=1e-3)
+    >>> figure = plot_training(history)
+    >>> figure.axes[0].get_ylabel()
+    'Mean squared error [scaled labels]'
     """
     figure = new_figure(height=4.4)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

@@ -40,6 +40,15 @@ def plot_transferred(predicted, true, x="teff", y="logg", colour="fe_h"):
         A label is missing, or known for no star in both tables.
     MatchError
         No star is in both tables.
+
+    Examples
+    --------
+    >>> from specalign.mock import draw_labels
+    >>> from specalign.plots import plot_transferred
+    >>> labels = draw_labels(100)
+    >>> figure = plot_transferred(labels, labels, colour=None)
+    >>> len(figure.axes)
+    2
     """
     rows = match_rows(predicted["object_id"], true["object_id"])
     names = [x, y] + ([colour] if colour and all(colour in t.colnames for t in (predicted, true)) else [])
