@@ -67,7 +67,8 @@ class EmptySpectrumError(SpectrumError):
 
     Examples
     --------
-    A batch keeps its other rows, and says in ``rejected`` why one is missing; training refuses such a row by this error.
+    A batch keeps its other rows, and says in ``rejected`` why one is missing.  Alone, or in a training, such a row is
+    this error.
 
     >>> import numpy as np
     >>> import specalign as sa
@@ -91,8 +92,9 @@ class SpectrumUnitError(SpectrumError):
     >>> import numpy as np
     >>> import specalign as sa
     >>> from specalign.exceptions import SpectrumUnitError
+    >>> apogee = sa.get_instrument("apogee")
     >>> try:
-    ...     sa.get_instrument("apogee").prepare_arrays(np.ones((1, 3)), spectral_axis=[15000, 16000, 17000], object_id=["a"])
+    ...     apogee.prepare_arrays(np.ones((1, 3)), spectral_axis=[15000, 16000, 17000], object_id=["a"])
     ... except SpectrumUnitError as error:
     ...     print(error)
     spectral_axis...

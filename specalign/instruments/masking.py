@@ -126,8 +126,8 @@ def flag_pixels(flux, ivar, mask, quality, *, rules, axis, breaks, factor):
     >>> from specalign.io.quality import COMMON_BITS, decode
     >>> axis, flux, ivar = np.array([7000.0, 7100.0, 7200.0]), np.array([[np.nan, 1.0, 1.0]]), np.ones((1, 3))
     >>> quality, rules = np.zeros((1, 3), np.uint32), MaskRules.from_names({}, [], windows=(Window(7165, 7340, "H2O"),))
-    >>> breaks = pixel_edges(axis).breaks
-    >>> flag_pixels(flux, ivar, np.zeros((1, 3), bool), quality, rules=rules, axis=axis, breaks=breaks, factor=np.ones(1))
+    >>> facts = {"rules": rules, "axis": axis, "breaks": pixel_edges(axis).breaks, "factor": np.ones(1)}
+    >>> flag_pixels(flux, ivar, np.zeros((1, 3), bool), quality, **facts)
     >>> [decode(value, COMMON_BITS) for value in quality[0]]
     [['NONFINITE'], [], ['TELLURIC']]
     """

@@ -31,7 +31,8 @@ class SmoothingWeights(NamedTuple):
     >>> from specalign.instruments.resampling import pixel_edges
     >>> from specalign.instruments.resolution import SmoothingWeights, smoothing_weights
     >>> weights = smoothing_weights(pixel_edges(np.arange(50.0)), np.full(50, 2.0))
-    >>> isinstance(weights, SmoothingWeights), bool(np.isclose(weights.weight[weights.offset[25] : weights.offset[26]].sum(), 1))
+    >>> of_pixel = slice(*weights.offset[25:27])
+    >>> isinstance(weights, SmoothingWeights), bool(np.isclose(weights.weight[of_pixel].sum(), 1))
     (True, True)
     """
 

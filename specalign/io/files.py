@@ -48,7 +48,7 @@ def corrupt(path, what):
     --------
     >>> from specalign.io.files import corrupt
     >>> print(corrupt("a.fits", "ends in row 3"))
-    a.fits: ends in row 3. The file is truncated or damaged: fetch or copy it again, and compare its size with the archive's.
+    a.fits: ends in row 3. The file is truncated or damaged: fetch or copy it again, and compare its size with ...
     """
     advice = "The file is truncated or damaged: fetch or copy it again, and compare its size with the archive's."
     return CorruptFileError(f"{path}: {what}. {advice}")

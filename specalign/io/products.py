@@ -47,7 +47,7 @@ class Product:
     Examples
     --------
     >>> from specalign.io.products import Product
-    >>> product = Product("L1", "weave", "https://example.org/model", frame="barycentric", medium="air", resolving_power=5000)
+    >>> product = Product("L1", "weave", "https://example.org/model", frame="barycentric", medium="air")
     >>> product.frame, product.normalization
     ('barycentric', 'none')
     >>> Product("L1", "weave", "https://example.org/model", frame="heliocentric")

@@ -43,7 +43,7 @@ def plot_kiel(labels, colour="fe_h", ax=None):
     >>> from specalign.mock import draw_labels
     >>> from specalign.plots import plot_kiel
     >>> ax = plot_kiel(draw_labels(200)).axes[0]
-    >>> ax.xaxis_inverted(), ax.yaxis_inverted()
+    >>> bool(ax.xaxis_inverted()), bool(ax.yaxis_inverted())
     (True, True)
     """
     ax = new_axes(ax, width=5.4, height=4.4)

@@ -43,7 +43,8 @@ class Section:
     --------
     >>> from astropy.table import Table
     >>> from specalign.plots import Section
-    >>> section = Section("Retrieval", "How often a star is found.", tables=[(Table({"recall@1": [0.5]}), "Test stars")])
+    >>> table = Table({"recall@1": [0.5]})
+    >>> section = Section("Retrieval", "How often a star is found.", tables=[(table, "Test stars")])
     >>> section.title, len(section.tables), section.notes
     ('Retrieval', 1, [])
     """
