@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import itertools
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,5 +55,5 @@ def test_everything_lies_inside_the_picture(flow):
 def test_boxes_of_a_row_do_not_overlap(flow):
     for row in range(len(flow.ROWS)):
         boxes = sorted((flow.place(lane), width) for number, lane, _, _, _, width in flow.OBJECTS if number == row)
-        pairs = zip(boxes, boxes[1:], strict=False)
+        pairs = itertools.pairwise(boxes)
         assert all(left + width / 2 < right - other / 2 for (left, width), (right, other) in pairs)
