@@ -5,6 +5,7 @@ anchor that a theme renamed, or a search that finds nothing. Addresses outside o
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -89,7 +90,7 @@ def link_fault(folder, path, pages, tag, target):
         return f"{tag}: {target}: {error}"
     if parts.scheme or parts.netloc:
         return external_fault(tag, target, parts)
-    place = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
+    place = Path(os.path.normpath(path.parent / unquote(parts.path))) if parts.path else path
     if not place.is_relative_to(folder):
         return f"{tag}: {target}: points out of the documentation"
     if not place.is_file():

@@ -10,7 +10,8 @@ from matplotlib import rc_context
 from specalign.mock import draw_labels, spectrum
 from specalign.plots.style import INSTRUMENTS, PALETTE, STYLE
 
-RESULT = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "nirspec-apogee-stars20000-seed0.json"
+# Sphinx runs this in the folder of the file.
+RESULT = Path("../benchmarks/results/nirspec-apogee-stars20000-seed0.json")
 WAY = "nirspec -> apogee"
 
 

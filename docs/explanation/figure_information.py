@@ -10,7 +10,8 @@ from matplotlib import rc_context
 from specalign.mock import cramer_rao, draw_labels
 from specalign.plots.style import INSTRUMENTS, PALETTE, STYLE
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+# Sphinx runs this in the folder of the file.
+RESULTS = Path("../../benchmarks/results")
 NAMES = {"teff": "Teff [K]", "logg": "log g [dex]", "fe_h": "[Fe/H] [dex]", "mg_fe": "[Mg/Fe] [dex]"}
 SHOWN = {"apogee": "APOGEE", "nirspec": "NIRSpec", "lamost": "LAMOST", "gaia_xp": "Gaia XP"}
 
