@@ -64,7 +64,7 @@ def test_sound_pages_have_no_faults(built, check, capsys):
         ('<img src="a%20b.svg">', "picture without alt text: a%20b.svg"),
         ('<img alt=" " src="a%20b.svg">', "picture without alt text: a%20b.svg"),
         ('<script src="gone.js"></script>', "script: gone.js: no such file"),
-        ('<a href="https://no host/x">x</a>', "a: https://no host/x: not an address"),
+        ('<a href="https://example.org/a b">x</a>', "a: https://example.org/a b: not an address"),
         ('<a href="htps://example.org">x</a>', "a: htps://example.org: not an address"),
         ('<a href="http://localhost/x">x</a>', "a: http://localhost/x: not an address"),
         ('<a href="http://[::1/x">x</a>', "a: http://[::1/x: Invalid IPv6 URL"),
