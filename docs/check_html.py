@@ -124,6 +124,11 @@ def read_index(folder):
         return None
 
 
+def is_stem(stem, word):
+    """Whether a word may have been cut to this stem; short ones are not cut."""
+    return stem == word or (len(word) > 5 and word.startswith(stem) and 2 * len(stem) >= len(word))
+
+
 def search_faults(folder, keywords=KEYWORDS):
     """Words that the search would not find; the index holds stems, which are beginnings of words."""
     index = read_index(folder)
@@ -133,7 +138,7 @@ def search_faults(folder, keywords=KEYWORDS):
     stems = set(index["terms"]) | set(index["titleterms"])
     for keyword in keywords:
         for word in keyword.lower().split("-"):
-            if not any(word.startswith(stem) and len(stem) >= max(3, len(word) - 4) for stem in stems):
+            if not any(is_stem(stem, word) for stem in stems):
                 yield f"the search does not know {word!r}"
 
 
