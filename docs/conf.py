@@ -22,7 +22,9 @@ automodapi_inheritance_diagram = 0
 automodsumm_inherited_members = False
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-plot_formats = ["png"]
+plot_formats = [("png", 150)]
+# A name that a package takes from its module has its source where it is defined; else the way back leads nowhere.
+viewcode_follow_imported_members = False
 
 # Links to other projects need the network; a build without it must pass too.
 if not os.environ.get("SPECALIGN_DOCS_LINKS"):
