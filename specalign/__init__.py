@@ -20,6 +20,8 @@ Data walks through the package in one direction, and its folders stand in that o
 ``plots``        figures and the report
 ``cli``          the command line
 
+Beside the folders, ``config.py`` has what a user sets once (`specalign.conf`).
+
 The names below are imported when they are first used.
 """
 
@@ -32,6 +34,7 @@ _PUBLIC = {
     "EmbeddingTable": "specalign.data.embeddings",
     "LabelModel": "specalign.analysis.labels",
     "PreparedSpectra": "specalign.instruments.prepared",
+    "conf": "specalign.config",
     "get_encoder": "specalign.encoders",
     "get_instrument": "specalign.instruments",
     "match": "specalign.data.matching",

@@ -16,20 +16,21 @@ ROOT = PACKAGE.parent
 # Layers that a layer may import, besides itself.
 BELOW = {
     "exceptions": "",
+    "config": "exceptions",
     "plugins": "exceptions",
-    "io": "exceptions plugins",
-    "instruments": "exceptions plugins io",
+    "io": "exceptions config plugins",
+    "instruments": "exceptions config plugins io",
     "ops": "exceptions",
     "encoders": "exceptions plugins ops",
-    "data": "exceptions plugins io instruments ops",
-    "analysis": "exceptions plugins io instruments ops data",
-    "alignment": "exceptions plugins io instruments ops data encoders",
-    "plots": "exceptions plugins io instruments ops data analysis",
-    "prediction": "exceptions plugins io instruments ops data encoders alignment analysis",
-    "mock": "exceptions plugins io instruments",
-    "fetch": "exceptions plugins io",
-    "testing": "exceptions plugins io instruments ops data encoders alignment analysis prediction mock",
-    "cli": "exceptions plugins io instruments ops data encoders alignment analysis prediction plots mock",
+    "data": "exceptions config plugins io instruments ops",
+    "analysis": "exceptions config plugins io instruments ops data",
+    "alignment": "exceptions config plugins io instruments ops data encoders",
+    "plots": "exceptions config plugins io instruments ops data analysis",
+    "prediction": "exceptions config plugins io instruments ops data encoders alignment analysis",
+    "mock": "exceptions config plugins io instruments",
+    "fetch": "exceptions config plugins io",
+    "testing": "exceptions config plugins io instruments ops data encoders alignment analysis prediction mock",
+    "cli": "exceptions config plugins io instruments ops data encoders alignment analysis prediction plots mock",
 }
 BELOW = {layer: set(below.split()) for layer, below in BELOW.items()}
 
