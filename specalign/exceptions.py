@@ -8,6 +8,8 @@ __all__ = [
     "CheckpointError",
     "CorruptFileError",
     "EmptySpectrumError",
+    "FetchError",
+    "FetchWarning",
     "GridMismatchError",
     "LabelError",
     "MatchError",
@@ -85,6 +87,10 @@ class NonFiniteLossError(SpecalignError, ArithmeticError):
     """The loss or a gradient became NaN or infinite; no parameter was changed by that step."""
 
 
+class FetchError(SpecalignError, OSError):
+    """An archive does not answer, refuses, or sent something else than what was asked for."""
+
+
 class MissingExtraError(SpecalignError, ImportError):
     """An optional dependency is absent; the message names the extra that brings it."""
 
@@ -111,3 +117,7 @@ class MockModelWarning(SpecalignWarning):
 
 class PluginWarning(SpecalignWarning):
     """A plugin could not be listed or loaded; the others work."""
+
+
+class FetchWarning(SpecalignWarning):
+    """A file in the cache was changed since it was fetched, and is fetched anew."""
