@@ -16,6 +16,7 @@ Data walks through the package in one direction, and its folders stand in that o
 ``ops``          batched similarity in torch
 ``alignment``    several encoders into one shared space
 ``analysis``     look-alikes, labels, metrics
+``fetch``        files of public archives, by the names of objects
 ``prediction``   labels of new spectra with a saved model
 ``plots``        figures and the report
 ``cli``          the command line

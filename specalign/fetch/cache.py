@@ -62,7 +62,7 @@ class Cache:
                 raise FetchError(f"expected a plain name for a file or folder, got {part!r}")
         return self.folder.joinpath(*parts)
 
-    def find(self, path, url):
+    def find(self, path, url, warn=True):
         """The manifest of a file that is there and is still what came from ``url``; None where it is not.
 
         Warns
@@ -75,7 +75,8 @@ class Cache:
             return None
         if path.stat().st_size == manifest.get("size") and digest(path) == manifest.get("sha256"):
             return manifest
-        warnings.warn(f"{path} was changed since it was fetched, and is fetched anew", FetchWarning, stacklevel=2)
+        if warn:
+            warnings.warn(f"{path} was changed since it was fetched, and is fetched anew", FetchWarning, stacklevel=2)
         return None
 
     def publish(self, part, path, facts):

@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 from urllib.parse import urlencode
 
-from specalign.exceptions import CorruptFileError, FetchError
+from astropy.io import fits
+
+from specalign.exceptions import CorruptFileError, FetchError, UnknownProductError
 from specalign.fetch.content import Damage, check_fits, head, is_zip, what_came
 from specalign.fetch.download import RemoteFile, outcome_of
 from specalign.fetch.identifiers import check_limit, unique_ids
@@ -19,6 +21,7 @@ from specalign.fetch.session import Session
 from specalign.fetch.settings import conf
 from specalign.fetch.transport import PassingFault, Refusal, Request, chunks
 from specalign.io.archives import read_members
+from specalign.io.fits_files import open_fits
 
 __all__ = ["gaia_xp"]
 
@@ -97,10 +100,10 @@ class _Service:
         path = self.session.cache.path("gaia_xp", "dr3", self.form, f"{TYPES[self.form]}-{name}.fits")
         return RemoteFile(name, self.form, f"{self.url}?{query}", path, self.domain)
 
-    def cached(self, name):
+    def cached(self, name, warn=True):
         """The outcome of a source that is in the cache."""
         file = self.file(name)
-        manifest = self.session.cache.find(file.path, file.url)
+        manifest = self.session.cache.find(file.path, file.url, warn)
         return _outcome(file, manifest, "cached") if manifest else None
 
     def fetch(self, names):
@@ -109,14 +112,8 @@ class _Service:
         with outcome_of(batch) as outcomes:
             outcomes += self._unpacked(batch, names)
         if outcomes and not outcomes[-1].id:  # the batch as a whole was not to be had
-            fault = outcomes.pop()
-            done = {outcome.id for outcome in outcomes}
-            lost = [
-                Outcome(n, self.form, fault.status, reason=fault.reason, url=self.file(n).url)
-                for n in names
-                if n not in done
-            ]
-            return outcomes + lost
+            reason = outcomes.pop().reason
+            outcomes += [Outcome(name, self.form, "failed", reason=reason, url=self.file(name).url) for name in names]
         return outcomes
 
     def _archive_path(self, names):
@@ -134,7 +131,7 @@ class _Service:
     def _unpacked(self, batch, names):
         """Ask for a batch, and keep a file a source."""
         with self.session.cache.only_one(batch.path, self.session.pause) as part, _removed(part):
-            found = {name: outcome for name in names if (outcome := self.cached(name))}
+            found = {name: outcome for name in names if (outcome := self.cached(name, warn=False))}
             rest = [name for name in names if name not in found]
             members = self._members(rest, part) if rest else {}
             for name in rest:
@@ -198,12 +195,24 @@ def _save(response, request, part, session):
 def _check(part, source):
     """The file is whole, and of the source."""
     try:
-        headers = check_fits(part)
+        check_fits(part)
     except Damage as damage:
         raise Refusal(f"what came is damaged: {damage}") from None
-    stated = str(headers[1].get("SOURCEID", source)) if len(headers) > 1 else "no source"
-    if stated.strip() != source:
+    except UnknownProductError as error:
+        raise Refusal(str(error)) from None
+    stated = _stated_source(part)
+    if stated != source:
         raise Refusal(f"the file is of source {stated}, and {source} was asked for")
+
+
+def _stated_source(part):
+    """The source in the header of a sampled spectrum, or in the row of a continuous one."""
+    with open_fits(part) as hdus:
+        table = hdus[1] if len(hdus) > 1 else hdus[0]
+        names = {name.lower(): name for name in getattr(table, "columns", fits.ColDefs([])).names}
+        if "source_id" in names and len(table.data) == 1:
+            return str(table.data[names["source_id"]][0])
+        return str(table.header.get("SOURCEID", "unknown")).strip()
 
 
 @contextlib.contextmanager

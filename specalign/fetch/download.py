@@ -98,9 +98,9 @@ def outcome_of(file):
         outcomes.append(Outcome(file.id, file.product, "failed", reason=reason, url=file.url))
 
 
-def _found(file, session):
+def _found(file, session, warn=True):
     for path in (file.path, _packed(file.path)):
-        manifest = session.cache.find(path, file.url)
+        manifest = session.cache.find(path, file.url, warn)
         if manifest:
             return _outcome(file, path, manifest, "cached")
     return None
@@ -118,7 +118,7 @@ def _fetched(file, session):
     with session.cache.only_one(file.path, session.pause) as part:
         try:
             # Another process may have fetched it while we waited.
-            return _found(file, session) or _whole(file, part, session)
+            return _found(file, session, warn=False) or _whole(file, part, session)
         finally:
             if part.exists() and not part.stat().st_size:
                 _discard(part)

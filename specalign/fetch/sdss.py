@@ -111,8 +111,8 @@ def _versions(release, product):
         )
     if bool(versions.astra) != (product == "mwmStar") or (release == "dr16" and product == "apVisit"):
         raise FetchError(
-            f"{release} has no {product} that can be fetched: mwmStar is of dr19, apVisit of dr17, and the others are of "
-            "dr16 and dr17"
+            f"{release} has no {product} that can be fetched: mwmStar is of dr19, apVisit of dr17, and the others are "
+            "of dr16 and dr17"
         )
     return versions
 

@@ -30,7 +30,7 @@ BELOW = {
     "mock": "exceptions config plugins io instruments",
     "fetch": "exceptions config plugins io",
     "testing": "exceptions config plugins io instruments ops data encoders alignment analysis prediction mock",
-    "cli": "exceptions config plugins io instruments ops data encoders alignment analysis prediction plots mock",
+    "cli": "exceptions config plugins io instruments ops data encoders alignment analysis prediction plots mock fetch",
 }
 BELOW = {layer: set(below.split()) for layer, below in BELOW.items()}
 
@@ -238,6 +238,8 @@ BAD = [
     (layer_violations, "alignment.aligner", "from specalign.prediction import predict"),
     (foreign_violations, "prediction.domain", "import torch"),
     (layer_violations, "cli.main", "from specalign.tests import conftest"),
+    (layer_violations, "fetch.sdss", "from specalign.instruments import get_instrument"),
+    (layer_violations, "prediction.model", "from specalign.fetch import apogee"),
     (layer_violations, "cli.main", "from specalign.testing import check_instrument"),
     (layer_violations, "data.embeddings", "from specalign.analysis import search"),
     (layer_violations, "data.embeddings", "def find():\n    from specalign.analysis import search"),

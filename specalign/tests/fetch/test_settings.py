@@ -1,0 +1,31 @@
+"""Defaults: the folder, the limits and the addresses."""
+
+import pytest
+
+from specalign import config
+from specalign.exceptions import FetchError
+from specalign.fetch import Session, conf
+from specalign.fetch.cache import Cache
+
+
+def test_the_cache_is_where_the_configuration_says(tmp_path):
+    with config.conf.set_temp("cache_folder", str(tmp_path)):
+        assert Session().cache.folder == tmp_path / "fetch"
+
+
+def test_limits_come_from_the_configuration_unless_given():
+    with conf.set_temp("delay", 7.0), conf.set_temp("connections", 1):
+        session = Session(connections=3)
+        assert (session.delay, session.connections) == (7.0, 3)
+
+
+def test_every_address_is_encrypted():
+    addresses = [getattr(conf, name) for name in conf if name.endswith("_url")]
+    assert len(addresses) == 5
+    assert all(address.startswith("https://") for address in addresses)
+
+
+@pytest.mark.parametrize("part", ["", ".", "..", ".hidden", "a/b", "a\\b", "C:x", "a\0b", " a"])
+def test_no_part_of_a_path_leads_elsewhere(part, tmp_path):
+    with pytest.raises(FetchError, match="expected a plain name"):
+        Cache(tmp_path, None).path("lamost", part)
