@@ -120,6 +120,8 @@ class Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part" if fcntl else f".{path.name}.{os.getpid()}.part")
         stream = _held(part, pause)
+        if not fcntl:
+            stream.close()  # such systems rename no open file
         try:
             yield part
         finally:

@@ -5,7 +5,6 @@ https://github.com/fandongwei/pylamost: ``<release>/<version>/<lrs|mrs>/spectrum
 need no token; which ones are public is listed at https://www.lamost.org/openapi/dr_versions.
 """
 
-import os
 from urllib.parse import urlencode
 
 from specalign.exceptions import FetchError
@@ -14,6 +13,7 @@ from specalign.fetch.identifiers import check_limit, checked, unique_ids
 from specalign.fetch.results import FetchTable
 from specalign.fetch.session import Session
 from specalign.fetch.settings import conf
+from specalign.fetch.transport import find_token
 
 __all__ = ["lamost"]
 
@@ -36,8 +36,8 @@ def lamost(
     resolution : {"lrs", "mrs"}
         Low or medium; an obsid belongs to one of them.
     token : str, optional
-        For releases that are not public; by default the environment variable ``LAMOST_TOKEN``, where it is set.  It is
-        sent over https only, and written nowhere.
+        For releases that are not public; by default the environment variable ``LAMOST_TOKEN``, where it is set, which
+        mirrors do not get.  It is sent over https only, and written nowhere.
     limit : int, optional
         Files at most; by default ``specalign.fetch.conf.max_objects``.
     base_url : str, optional
@@ -74,8 +74,9 @@ def lamost(
         raise FetchError(f"resolution: expected one of {RESOLUTIONS}, got {resolution!r}")
     check_limit(len(obsids), limit, conf.max_objects, "spectra")
     session = session or Session()
-    token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
-    service = f"{(base_url or conf.lamost_url).rstrip('/')}/{release}/{version}/{resolution}/spectrum/fits"
+    base = (base_url or conf.lamost_url).rstrip("/")
+    token = find_token(token, TOKEN_VARIABLE, base, DOMAIN)
+    service = f"{base}/{release}/{version}/{resolution}/spectrum/fits"
     files = [
         RemoteFile(
             obsid, resolution, f"{service}?{urlencode({'obsid': obsid})}",

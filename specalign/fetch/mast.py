@@ -7,7 +7,6 @@ are those of `astroquery.mast`, whose addresses are fixed when it is imported, s
 """
 
 import json
-import os
 import re
 from urllib.parse import quote, urlencode
 
@@ -18,7 +17,7 @@ from specalign.fetch.identifiers import check_limit, checked, unique_ids
 from specalign.fetch.results import FetchTable, Outcome
 from specalign.fetch.session import Session
 from specalign.fetch.settings import conf
-from specalign.fetch.transport import MissingFile, PassingFault, Refusal, Request, read_all
+from specalign.fetch.transport import MissingFile, PassingFault, Refusal, Request, find_token, read_all
 
 __all__ = ["nirspec"]
 
@@ -53,8 +52,8 @@ def nirspec(
     calib_level : int
         3: all exposures of a source together; 2: each exposure.
     token : str, optional
-        For data that are not public yet; by default the environment variable ``MAST_API_TOKEN``, where it is set.  It
-        is sent over https only, and written nowhere.
+        For data that are not public yet; by default the environment variable ``MAST_API_TOKEN``, where it is set,
+        which mirrors do not get.  It is sent over https only, and written nowhere.
     limit : int, optional
         Files at most; by default ``specalign.fetch.conf.max_objects``.
     base_url : str, optional
@@ -91,7 +90,7 @@ def nirspec(
     wanted = _wanted(obs_ids, target_name, proposal_id)
     _check(product, disperser, calib_level)
     session = session or Session()
-    token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    token = find_token(token, TOKEN_VARIABLE, base_url or conf.mast_url, DOMAIN)
     archive = _Archive(base_url or conf.mast_url, "" if base_url else DOMAIN, token, session)
     key, names = next(iter(wanted.items()))
     outcomes = {name: [] for name in names}

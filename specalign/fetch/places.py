@@ -114,9 +114,11 @@ def find_places(ids, kind, release, session, catalogue=None):
     for start in range(0, len(rest), IDS_A_QUERY):
         batch = rest[start : start + IDS_A_QUERY]
         try:
-            found |= _asked(batch, kind, release, session)
+            known, odd = _asked(batch, kind, release, session)
         except (PassingFault, Refusal) as fault:
-            faults |= dict.fromkeys(batch, f"its field could not be looked up: {fault}")
+            known, odd = {}, dict.fromkeys(batch, str(fault))
+        found |= known
+        faults |= {name: f"its field could not be looked up: {reason}" for name, reason in odd.items()}
     return found, faults
 
 
@@ -157,17 +159,26 @@ def _remembered(name, kind, release, session):
 
 
 def _asked(ids, kind, release, session):
-    """What the Catalog Archive Server says; an id that it does not know is asked for again the next time."""
-    found = {name: [] for name in ids}
+    """What the Catalog Archive Server says, and stars of which it says odd things.
+
+    An id that it does not know is asked for again the next time.
+    """
+    found, odd = {name: [] for name in ids}, {}
     for row in _query(ids, kind, release, session):
-        place = Place(row["apogee_id"], row["telescope"], row["field"][1:], row["file"])
-        if place.apogee_id in found and place not in found[place.apogee_id]:
-            found[place.apogee_id].append(place)
+        name = row["apogee_id"]
+        try:
+            place = Place(name, row["telescope"], row["field"][1:], row["file"])
+        except FetchError as error:
+            odd[name] = str(error)
+            continue
+        if name in found and place not in found[name]:
+            found[name].append(place)
+    found = {name: places for name, places in found.items() if name not in odd}
     for name, places in found.items():
         if places:
             rows = [[place.apogee_id, place.telescope, place.field, place.file] for place in places]
             write_json(_memory(name, kind, release, session), {"places": rows})
-    return found
+    return found, odd
 
 
 def _query(ids, kind, release, session):

@@ -9,11 +9,15 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from specalign.config import progress_bar
+from specalign.exceptions import FetchError
 from specalign.fetch.cache import Cache
 from specalign.fetch.settings import conf
 from specalign.fetch.transport import PassingFault, open_url
 
 __all__ = ["Session"]
+
+SILENCE = 60.0  # seconds for which a host that did not answer is not tried again
+MOST_CONNECTIONS = 4
 
 
 class Stopped(Exception):
@@ -46,6 +50,11 @@ class Session:
     sleep, clock, now : callable, optional
         How to wait, the seconds of a running clock, and the date: for tests.
 
+    Raises
+    ------
+    specalign.exceptions.FetchError
+        More than 4 connections, or a negative number.
+
     Examples
     --------
     >>> from specalign.fetch import Session
@@ -64,11 +73,19 @@ class Session:
         given |= {"max_wait": max_wait, "timeout": timeout}
         for name, value in given.items():
             setattr(self, name, getattr(conf, name) if value is None else value)
+        self._check()
         self.progress = progress
         self._rng = np.random.default_rng(seed)
         self._sleep, self._clock = sleep, clock
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._next, self._silent = {}, {}
+
+    def _check(self):
+        if not 1 <= self.connections <= MOST_CONNECTIONS:
+            raise FetchError(f"connections: expected 1 to {MOST_CONNECTIONS}, got {self.connections}")
+        for name in ("delay", "retries", "backoff", "max_wait", "timeout"):
+            if not getattr(self, name) >= 0:
+                raise FetchError(f"{name}: expected 0 or more, got {getattr(self, name)}")
 
     def __repr__(self):
         shown = {"cache": self.cache.folder.as_posix()}
@@ -167,7 +184,7 @@ class Session:
             raise PassingFault(f"{fault}, and asks to wait {wait:.0f} s; try again later") from None
         if attempt == self.retries:
             if not fault.answered:
-                self._silent[host] = str(fault)
+                self._silent[host] = (str(fault), self._clock())
             raise PassingFault(f"{fault}, {attempt + 1} times; try again later", answered=fault.answered) from None
         with self._lock:
             self._next[host] = max(self._next.get(host, 0.0), self._clock() + wait)
@@ -177,9 +194,10 @@ class Session:
             return min(self.max_wait, self.backoff * 2**attempt * (0.5 + self._rng.random()))
 
     def _wait_turn(self, host):
-        """Wait until the host may be asked again; a host that was silent for another file is not tried for this one."""
-        if host in self._silent:
-            raise PassingFault(f"not tried, since {self._silent[host]}", answered=False)
+        """Wait until the host may be asked again; one that was silent just now, for another file, is not tried."""
+        reason, since = self._silent.get(host, ("", -SILENCE))
+        if self._clock() - since < SILENCE:
+            raise PassingFault(f"not tried, since {reason}", answered=False)
         with self._lock:
             start = max(self._next.get(host, 0.0), self._clock())
             self._next[host] = start + self.delay

@@ -7,6 +7,7 @@ hands no status to its caller.
 import contextlib
 import email.utils
 import http.client
+import os
 import platform
 import ssl
 import urllib.error
@@ -17,7 +18,17 @@ from urllib.parse import quote, urlencode, urlsplit
 from specalign import __version__
 from specalign.exceptions import FetchError
 
-__all__ = ["MissingFile", "PassingFault", "RangeRefused", "Refusal", "Request", "chunks", "open_url", "read_all"]
+__all__ = [
+    "MissingFile",
+    "PassingFault",
+    "RangeRefused",
+    "Refusal",
+    "Request",
+    "chunks",
+    "find_token",
+    "open_url",
+    "read_all",
+]
 
 CHUNK = 2**16  # bytes
 PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -100,6 +111,36 @@ class Request:
             for shown in {secret, quote(secret, safe=""), urlencode({"": secret})[1:]}:
                 text = text.replace(shown, "***")
         return text
+
+
+def find_token(token, variable, url, domain):
+    """The token that a call gives, or that of the environment, which only the archive itself gets, and no mirror.
+
+    Parameters
+    ----------
+    token : str or None
+    variable : str
+        Of the environment.
+    url : str
+        Where it would be sent.
+    domain : str
+        Of the archive.
+
+    Returns
+    -------
+    str
+        Empty where there is none.
+
+    Examples
+    --------
+    >>> from specalign.fetch.transport import find_token
+    >>> find_token("abc", "LAMOST_TOKEN", "https://mirror.example.org", "lamost.org")
+    'abc'
+    """
+    if token is not None:
+        return token
+    host = urlsplit(url).hostname or ""
+    return os.environ.get(variable, "") if host == domain or host.endswith(f".{domain}") else ""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -142,6 +142,15 @@ def test_an_answer_of_skyserver_that_is_no_table(answer, server, content, skyser
     assert found["reason"][0].startswith("its field could not be looked up: SkyServer")
 
 
+def test_a_place_of_skyserver_that_is_none_costs_one_star(server, content, skyserver, get):
+    skyserver["apogeeStar"].append((STAR, "apo25m", "000+02", f"apStar-dr17-{STAR}.fits"))
+    skyserver["apogeeStar"].append(("2M1", "apo25m", "../../etc", "apStar-dr17-2M1.fits"))
+    server.add(ASPCAP, content)
+    found = get(["2M1", STAR])
+    assert list(found["status"]) == ["failed", "downloaded"]
+    assert "field: expected something like '000+02', got '../../etc'" in found["reason"][0]
+
+
 def test_skyserver_may_be_busy(server, content, skyserver, get, clock):
     skyserver["apogeeStar"].append((STAR, "apo25m", "000+02", f"apStar-dr17-{STAR}.fits"))
     name = "/dr17/en/tools/search/x_results.aspx"

@@ -256,6 +256,15 @@ def test_a_silent_host_is_not_tried_for_every_file(clock, make_session):
     assert len(clock.sleeps) == 1
 
 
+def test_a_host_that_was_silent_is_tried_again_later(server, content, get, make_session, clock):
+    server.add(ADDRESS, content, faults=[abort])
+    session = make_session(retries=0)
+    assert get(session=session)["status"] == "failed"
+    assert "not tried" in get(session=session)["reason"]
+    clock.sleep(60)
+    assert get(session=session)["status"] == "downloaded"
+
+
 class socket_that_listens_to_nobody:
     """A port that refuses connections."""
 

@@ -63,6 +63,7 @@ def test_a_token_is_sent_and_never_shown(fault, way, server, content, get, sessi
     }[fault]
     server.add("/dr10/v2.0/lrs/spectrum/fits", content, faults=faults)
     monkeypatch.setenv("LAMOST_TOKEN", SECRET if way == "environment" else "another")
+    monkeypatch.setattr("specalign.fetch.lamost_api.DOMAIN", "127.0.0.1")
     with caplog.at_level(logging.DEBUG):
         found = get(7, **({"token": SECRET} if way == "argument" else {}))
     assert server.count("token=a-secret%2Fof%2Bmine") == len(server.asked) > 0
@@ -76,6 +77,13 @@ def test_no_token_is_sent_where_none_is_given(server, content, get, monkeypatch)
     server.add("/dr10/v2.0/lrs/spectrum/fits", content)
     monkeypatch.delenv("LAMOST_TOKEN", raising=False)
     get(7)
+    assert server.count("token") == 0
+
+
+def test_a_mirror_does_not_get_the_token_of_the_environment(server, content, get, monkeypatch):
+    server.add("/dr10/v2.0/lrs/spectrum/fits", content)
+    monkeypatch.setenv("LAMOST_TOKEN", SECRET)
+    assert list(get(7)["status"]) == ["downloaded"]
     assert server.count("token") == 0
 
 

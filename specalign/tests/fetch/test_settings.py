@@ -29,3 +29,9 @@ def test_every_address_is_encrypted():
 def test_no_part_of_a_path_leads_elsewhere(part, tmp_path):
     with pytest.raises(FetchError, match="expected a plain name"):
         Cache(tmp_path, None).path("lamost", part)
+
+
+@pytest.mark.parametrize("options", [{"connections": 0}, {"connections": 5}, {"delay": -1}, {"timeout": float("nan")}])
+def test_limits_that_are_not_polite_or_not_possible(options):
+    with pytest.raises(FetchError, match=f"{next(iter(options))}: expected"):
+        Session(**options)
