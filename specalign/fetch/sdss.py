@@ -78,7 +78,7 @@ def apogee(ids, *, release="dr17", product="aspcapStar", catalogue=None, limit=N
     Notes
     -----
     SHA-1 sums are verified where the archive lists them (aspcapStar, apStar).  An apVisit of DR17 states no velocity:
-    see `specalign.io.apogee`.
+    see ``specalign.io.apogee``.
 
     Examples
     --------

@@ -133,7 +133,7 @@ class Session:
         Parameters
         ----------
         make_request : callable
-            Gives the `~specalign.fetch.transport.Request` of each attempt.
+            Gives the ``specalign.fetch.transport.Request`` of each attempt.
         action : callable
             ``action(response, request)`` reads the answer; its result is returned.
 

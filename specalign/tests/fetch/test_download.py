@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from specalign.exceptions import FetchWarning
 from specalign.fetch import lamost
-from specalign.tests.fetch.server import abort, cut, other, page, status
+from specalign.tests.fetch.server import Server, abort, cut, other, page, status
 from specalign.tests.io.synthetic import lamost_coadd
 
 OBSID = 95008071
@@ -34,7 +34,7 @@ def get(server, session):
     """Fetch the one spectrum, and give its row."""
 
     def get(obsids=OBSID, **options):
-        return lamost(obsids, base_url=server.url, **{"session": session, **options})[0]
+        return lamost(obsids, **{"session": session, "base_url": server.url, **options})[0]
 
     return get
 
@@ -76,6 +76,16 @@ def test_a_changed_file_is_fetched_anew_with_a_warning(server, content, get):
         assert get()["status"] == "downloaded"
     with open(path, "rb") as stream:
         assert stream.read() == content
+
+
+def test_a_file_of_a_mirror_does_not_stand_for_that_of_the_archive(server, content, get):
+    server.add(ADDRESS, content)
+    get()
+    with Server().running() as mirror:
+        mirror.add(ADDRESS, content)
+        row = get(base_url=mirror.url)
+        assert row["status"] == "downloaded"
+        assert row["url"].startswith(mirror.url)
 
 
 @pytest.mark.parametrize("keep", ["file", "manifest"])

@@ -5,6 +5,7 @@ import pytest
 from specalign import config
 from specalign.exceptions import FetchError
 from specalign.fetch import Session, conf
+from specalign.fetch import cache as cache_module
 from specalign.fetch.cache import Cache
 
 
@@ -35,3 +36,18 @@ def test_no_part_of_a_path_leads_elsewhere(part, tmp_path):
 def test_limits_that_are_not_polite_or_not_possible(options):
     with pytest.raises(FetchError, match=f"{next(iter(options))}: expected"):
         Session(**options)
+
+
+def test_a_partial_file_that_was_finished_meanwhile_is_not_written_into(tmp_path, monkeypatch):
+    """The lock was got, but of the file that its owner has just given its final name."""
+    locked, waits = cache_module._locked, []
+
+    def late(stream):
+        if not waits:
+            (tmp_path / ".a.fits.part").rename(tmp_path / "a.fits")
+        return locked(stream)
+
+    monkeypatch.setattr(cache_module, "_locked", late)
+    with Cache(tmp_path, None).only_one(tmp_path / "a.fits", waits.append) as part:
+        assert not part.samefile(tmp_path / "a.fits")
+    assert len(waits) == 1
