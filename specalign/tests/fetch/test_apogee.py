@@ -36,7 +36,8 @@ def skyserver(server):
     def answer(query, form, handler):
         sql = query["cmd"][0]
         rows = next(rows for name, rows in tables.items() if f"FROM {name}" in sql)
-        lines = [f"{i},{telescope},F{field},{file}" for i, telescope, field, file in rows if f"'{i}'" in sql]
+        letter = "F" if "CONCAT('F', field) AS field" in sql else ""
+        lines = [f"{i},{telescope},{letter}{field},{file}" for i, telescope, field, file in rows if f"'{i}'" in sql]
         return 200, "\n".join(["#Table1", "apogee_id,telescope,field,file", *lines, ""]).encode(), {}
 
     server.services["/dr17/en/tools/search/x_results.aspx"] = answer
