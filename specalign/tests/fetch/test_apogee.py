@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from astropy.config import set_temp_cache
 from astropy.table import Table
 
 from specalign import get_instrument
@@ -160,6 +161,14 @@ def test_skyserver_may_be_busy(server, content, skyserver, get, clock):
     server.add(ASPCAP, content)
     assert get(STAR)["status"][0] == "downloaded"
     assert clock.sleeps[0] == 9.0
+
+
+def test_astroquery_keeps_no_answers_of_its_own(tmp_path, skyserver, get):
+    """It would keep them as pickles, which is code."""
+    (tmp_path / "astropy").mkdir()
+    with set_temp_cache(tmp_path / "astropy"):
+        get(STAR)
+    assert not list(tmp_path.rglob("*.pickle"))
 
 
 def test_many_stars_are_asked_for_in_few_queries(server, skyserver, get):
