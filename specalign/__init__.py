@@ -16,9 +16,12 @@ Data walks through the package in one direction, and its folders stand in that o
 ``ops``          batched similarity in torch
 ``alignment``    several encoders into one shared space
 ``analysis``     look-alikes, labels, metrics
+``fetch``        files of public archives, by the names of objects
 ``prediction``   labels of new spectra with a saved model
 ``plots``        figures and the report
 ``cli``          the command line
+
+Beside the folders, ``config.py`` has what a user sets once (`specalign.conf`).
 
 The names below are imported when they are first used.
 """
@@ -32,6 +35,7 @@ _PUBLIC = {
     "EmbeddingTable": "specalign.data.embeddings",
     "LabelModel": "specalign.analysis.labels",
     "PreparedSpectra": "specalign.instruments.prepared",
+    "conf": "specalign.config",
     "get_encoder": "specalign.encoders",
     "get_instrument": "specalign.instruments",
     "match": "specalign.data.matching",

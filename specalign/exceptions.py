@@ -8,6 +8,8 @@ __all__ = [
     "CheckpointError",
     "CorruptFileError",
     "EmptySpectrumError",
+    "FetchError",
+    "FetchWarning",
     "GridMismatchError",
     "LabelError",
     "MatchError",
@@ -271,6 +273,10 @@ class NonFiniteLossError(SpecalignError, ArithmeticError):
     """
 
 
+class FetchError(SpecalignError, OSError):
+    """An archive does not answer, refuses, or sent something else than what was asked for."""
+
+
 class MissingExtraError(SpecalignError, ImportError):
     """An optional dependency is absent; the message names the extra that brings it.
 
@@ -374,3 +380,7 @@ class PluginWarning(SpecalignWarning):
     ...     warnings.simplefilter("error", PluginWarning)  # a distribution whose lines cannot be read stops here
     ...     _ = find_plugins("instruments")
     """
+
+
+class FetchWarning(SpecalignWarning):
+    """A file in the cache was changed since it was fetched, and is fetched anew."""

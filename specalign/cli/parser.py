@@ -12,7 +12,7 @@ __all__ = ["VERBS", "build_parser"]
 
 VERBS = (
     "quickstart", "instruments", "inspect", "study", "prepare", "train", "embed", "search", "labels", "report",
-    "model", "predict",
+    "model", "predict", "fetch",
 )  # fmt: skip
 
 DESCRIPTION = """\

@@ -74,6 +74,7 @@ def test_the_public_names_are_these():
         "LabelModel",
         "PreparedSpectra",
         "__version__",
+        "conf",
         "get_encoder",
         "get_instrument",
         "match",

@@ -1,0 +1,163 @@
+"""What a user sets once: the cache folder, progress bars, threads, and where trainings run.
+
+The items live in astropy's configuration system, in a file of their own, ``specalign.cfg``.
+"""
+
+import contextlib
+import sys
+import warnings
+from pathlib import Path
+
+from astropy import config
+
+__all__ = ["Conf", "conf", "get_cache_folder", "limited_threads", "progress_bar", "wants_progress"]
+
+
+class _Item(config.ConfigItem):
+    rootname = "specalign"
+
+
+class Conf(config.ConfigNamespace):
+    """Settings of the package: `specalign.conf` is the one instance.
+
+    Each is set in the file ``specalign.cfg``, for a session (``conf.threads = 2``) or for a block
+    (``with conf.set_temp("threads", 2):``).
+
+    Examples
+    --------
+    >>> from specalign import conf
+    >>> list(conf)
+    ['cache_folder', 'progress', 'threads', 'accelerator']
+    >>> with conf.set_temp("threads", 2):
+    ...     conf.threads
+    2
+    """
+
+    rootname = "specalign"
+
+    cache_folder = _Item(
+        "",
+        "Folder of downloaded files. Empty: the folder that astropy gives to the package, see get_cache_folder.",
+        module="specalign",
+    )
+    progress = _Item(
+        True,
+        "Show progress bars in terminals and notebooks, wherever a call does not say it with progress=.",
+        module="specalign",
+    )
+    threads = _Item(
+        0,
+        "Threads of one call of prepare, fit, embed, search or predict. 0: as many as torch takes, and for prepare one "
+        "a processor, four at most.",
+        cfgtype="integer(min=0)",
+        module="specalign",
+    )
+    accelerator = _Item(
+        "auto",
+        "Where a training runs that is given accelerator='auto': a name that Lightning knows, such as cpu or gpu.",
+        module="specalign",
+    )
+
+
+#: The settings.
+conf = Conf()
+
+
+def get_cache_folder():
+    """The folder where downloaded files are kept; it may not exist yet.
+
+    Returns
+    -------
+    `~pathlib.Path`
+        ``conf.cache_folder``, where it is set; otherwise astropy's cache folder for the package.
+
+    Examples
+    --------
+    >>> from specalign.config import conf, get_cache_folder
+    >>> with conf.set_temp("cache_folder", "/data/spectra"):
+    ...     get_cache_folder().as_posix()
+    '/data/spectra'
+    """
+    return Path(conf.cache_folder or config.get_cache_dir("specalign")).expanduser()
+
+
+@contextlib.contextmanager
+def limited_threads(library):
+    """Let a library use ``conf.threads`` threads inside a block, and what it used before afterwards.
+
+    Parameters
+    ----------
+    library : module
+        With ``get_num_threads`` and ``set_num_threads``, such as torch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.config import conf, limited_threads
+    >>> with conf.set_temp("threads", 1), limited_threads(torch):
+    ...     torch.get_num_threads()
+    1
+    """
+    before = library.get_num_threads()
+    if not conf.threads or conf.threads == before:
+        yield
+        return
+    library.set_num_threads(conf.threads)
+    try:
+        yield
+    finally:
+        library.set_num_threads(before)
+
+
+def wants_progress(progress=None):
+    """Whether to show a progress bar.
+
+    Parameters
+    ----------
+    progress : bool, optional
+        What a call says: shown or not, wherever the output goes.  By default ``conf.progress``, and only where
+        somebody looks on: in a notebook, or where standard error is a terminal.
+
+    Examples
+    --------
+    >>> from specalign.config import conf, wants_progress
+    >>> wants_progress(True), wants_progress(False)
+    (True, False)
+    >>> with conf.set_temp("progress", False):
+    ...     wants_progress()
+    False
+    """
+    if progress is not None:
+        return bool(progress)
+    return conf.progress and (_in_notebook() or sys.stderr.isatty())
+
+
+def _in_notebook():
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", {})
+
+
+def progress_bar(items=None, *, progress=None, **options):
+    """A `tqdm <https://tqdm.github.io>`_ bar, with widgets in a notebook that has them and as text elsewhere.
+
+    Parameters
+    ----------
+    items : iterable, optional
+        What is gone through; without it, call ``update`` on the bar.
+    progress : bool, optional
+        See `wants_progress`.
+    **options
+        Of tqdm: ``desc``, ``unit``, ``total``, ...
+
+    Examples
+    --------
+    >>> from specalign.config import progress_bar
+    >>> sum(progress_bar([1, 2, 3], progress=False))
+    6
+    """
+    with warnings.catch_warnings():
+        # without ipywidgets, a notebook shows the bar as text, which needs no warning
+        warnings.filterwarnings("ignore", message=".*IProgress not found")
+        from tqdm.auto import tqdm
+
+    return tqdm(items, disable=not wants_progress(progress), **options)
