@@ -1,8 +1,8 @@
 """The contract of an instrument: what `specalign` and its users rely on."""
 
 from specalign.testing.contract import Contract
-from specalign.testing.instrument_checks import CHECKS
-from specalign.testing.instrument_checks.case import InstrumentCase
+from specalign.testing.instrument_kit import CHECKS
+from specalign.testing.instrument_kit.case import InstrumentCase
 
 __all__ = ["INSTRUMENT_CONTRACT", "check_instrument", "instrument_checks", "parametrize_instrument"]
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from specalign.instruments.resampling import doppler_factor
 from specalign.testing.contract import fail, skip
-from specalign.testing.instrument_checks.case import as_spectrum, compare
+from specalign.testing.instrument_kit.case import as_spectrum, compare
 
 __all__ = ["CHECKS"]
 
