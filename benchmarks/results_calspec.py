@@ -13,8 +13,8 @@ TITLE = "Real stars seen by HST and Gaia XP"
 STORED = "calspec-xp.json"
 FIGURE = "results_calspec.png"
 ABOUT = """{n} real stars have a CALSPEC spectrum of HST/STIS and a Gaia XP spectrum ({classes}; WD = white dwarf).
-HST is prepared by a plugin that is not in the package (:ref:`specalign-stis <example-stis>`); nothing on either side
-is simulated, except where it is said. ::
+HST is prepared by a plugin that is not in the package (:doc:`how_to/examples_stis`); nothing on either side is
+simulated, except where it is said. ::
 
     python benchmarks/bench_calspec.py --shared ../shared
 

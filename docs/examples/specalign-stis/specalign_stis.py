@@ -124,7 +124,7 @@ class Stis(Instrument):
     """HST/STIS, gratings G430L and G750L, as CALSPEC publishes them.
 
     The files state no radial velocity: pass ``radial_velocity``, or the spectra stay in the barycentric frame (a pixel
-    is 170 to 300 km/s wide).
+    is 145 to 280 km/s wide).
 
     Parameters
     ----------
