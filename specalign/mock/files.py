@@ -15,10 +15,10 @@ from specalign.io.files import atomic_write
 from specalign.mock.labels import BLOCK, draw_labels, measure_labels
 from specalign.mock.model import SETUPS, noise, spectrum
 
-__all__ = ["write_survey"]
+__all__ = ["LEVEL", "write_stars", "write_survey"]
 
 _SNR = {"apogee": (60, 300), "nirspec": (40, 250), "lamost": (20, 150), "gaia_xp": (60, 600)}  # log-uniform ranges
-_LEVEL = {"apogee": 1.0, "nirspec": 2e-3, "lamost": 400.0, "gaia_xp": 3e-16}  # typical flux in the product's unit
+LEVEL = {"apogee": 1.0, "nirspec": 2e-3, "lamost": 400.0, "gaia_xp": 3e-16}  # typical flux in the product's unit
 _BAD = {"apogee": 0.004, "nirspec": 0.006, "lamost": 0.003, "gaia_xp": 0.0}  # chance that a run of bad pixels starts
 _COMBINED = ("apogee", "gaia_xp")
 # km/s (1 sigma): how far a later visit's wavelengths are off from the first's, a fifth of a NIRSpec pixel (a star is
@@ -93,7 +93,7 @@ def write_survey(
             for visit in range(1 if name in _COMBINED else visits):
                 stars = _observe(name, labels[start : start + BLOCK], (seed, start // BLOCK, visit), snr)
                 stars = _present(stars, n_stars - start, (seed, start // BLOCK), name, missing)
-                paths[name] += _WRITERS[name](folder / name, stars, visit) if len(stars["labels"]) else []
+                paths[name] += write_stars(folder / name, name, stars, visit) if len(stars["labels"]) else []
     catalogue = _write_table(folder / "catalogue.ecsv", measure_labels(labels[:n_stars], seed))
     return {**paths, "catalogue": catalogue, "labels": _write_table(folder / "labels.ecsv", labels[:n_stars])}
 
@@ -170,10 +170,29 @@ def _flux(name, stars):
     flux = spectrum(name, stars["labels"], stars["velocity"] * u.km / u.s)[1].value
     if SETUPS[name].normalized:
         return flux
-    level = (_LEVEL[name] * 10 ** stars["level"] / np.median(flux, axis=1))[:, None]
+    level = (LEVEL[name] * 10 ** stars["level"] / np.median(flux, axis=1))[:, None]
     if name == "lamost":  # its flux calibration is relative
         level = level * (1 + 0.03 * stars["tilt"][:, None] * np.linspace(-1, 1, flux.shape[1]))
     return flux * level
+
+
+def write_stars(folder, instrument, stars, visit=0):
+    """Write files of stars that are drawn already.
+
+    Parameters
+    ----------
+    folder : `~pathlib.Path`
+    instrument : {"apogee", "nirspec", "lamost", "gaia_xp"}
+    stars : dict
+        ``labels`` (N rows) as `draw_labels` gives them; ``flux``, ``error`` and ``bad`` (N, P) on the axis of the
+        instrument's setup; ``snr``, ``velocity`` (km/s), ``velocity_error`` and ``offset`` (N,).
+    visit : int
+
+    Returns
+    -------
+    list of `~pathlib.Path`
+    """
+    return _WRITERS[instrument](folder, stars, visit)
 
 
 def _write_apogee(folder, stars, visit):
