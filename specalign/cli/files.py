@@ -55,7 +55,8 @@ def chosen_instruments(arguments):
     from specalign.instruments import get_instrument
     from specalign.plugins import find_plugins
 
-    names = list(dict.fromkeys(arguments.instrument))
+    given = arguments.instrument
+    names = list(dict.fromkeys([given] if isinstance(given, str) else given))  # a run file may state one word
     if arguments.option and len(names) != 1:
         raise UsageError("--option needs one --instrument" if names else "--option needs --instrument")
     if names:

@@ -38,6 +38,8 @@ _TO_OURS = {bit: bit for bit in range(11)} | {None: QUALITY_BITS["UNDOCUMENTED"]
 GRID = 3600 + 0.8 * np.arange(7781)  # Angstrom
 ARMS = {"b": slice(0, 2751), "r": slice(2700, 5026), "z": slice(4900, 7781)}  # they share pixels where they overlap
 FLUX = u.Unit("1e-17 erg / (s cm2 AA)")
+_UNITS = {"WAVELENGTH": "Angstrom", "FLUX": "10**-17 erg/(s cm2 Angstrom)"}
+_UNITS |= {"IVAR": "10**+34 (s2 cm4 Angstrom2) / erg2"}
 
 
 def read(path, visits="combined"):
@@ -123,12 +125,13 @@ class Desi(Instrument):
     def write_example(self, path, rng):
         """Write a coadd file of two invented stars; ``.fits`` is added to a name without it."""
         path = Path(f"{path}" if str(path).endswith(".fits") else f"{path}.fits")
+        rng = np.random.default_rng(rng)
         stars = self.make_example(rng, 2)
         ids = rng.choice(10**6, 2, replace=False) + 39627866878000000
         columns = {"TARGETID": ids, "OBJTYPE": ["TGT"] * 2, "TARGET_RA": rng.uniform(0, 360, 2)}
         columns |= {"TARGET_DEC": rng.uniform(-20, 80, 2), "REF_EPOCH": np.full(2, 2015.5, "f4")}
-        cards = [("SURVEY", "main"), ("PROGRAM", "bright"), ("SPGRPVAL", 26065), ("INFIL000", "spectra.fits")]
-        hdus = fits.HDUList([fits.PrimaryHDU(header=fits.Header(cards))])
+        cards = {"SURVEY": "main", "PROGRAM": "bright", "SPGRPVAL": 26065, "INFIL000": "spectra.fits"}
+        hdus = [fits.PrimaryHDU(header=fits.Header(cards))]
         hdus += [fits.BinTableHDU(Table(columns), name=name) for name in ("FIBERMAP", "EXP_FIBERMAP", "SCORES")]
         kernel = np.exp(-0.5 * (np.arange(5, -6, -1) * 0.8 / 0.66) ** 2)
         for arm, pixels in ARMS.items():
@@ -136,10 +139,9 @@ class Desi(Instrument):
             images["IVAR"] = np.float32([star.uncertainty.array[pixels] for star in stars])
             images["MASK"] = np.uint32([star.meta["quality"][pixels] & 2047 for star in stars])
             images["RESOLUTION"] = np.ones((2, 1, len(GRID[pixels]))) * np.float32(kernel / kernel.sum())[:, None]
-            hdus += [fits.ImageHDU(image, name=f"{arm}_{kind}") for kind, image in images.items()]
-            hdus[f"{arm}_WAVELENGTH"].header["BUNIT"] = "Angstrom"
-            hdus[f"{arm}_FLUX"].header["BUNIT"] = "10**-17 erg/(s cm2 Angstrom)"
-            hdus[f"{arm}_IVAR"].header["BUNIT"] = "10**+34 (s2 cm4 Angstrom2) / erg2"
+            for kind, image in images.items():
+                unit = fits.Header({"BUNIT": _UNITS[kind]} if kind in _UNITS else {})
+                hdus.append(fits.ImageHDU(image, unit, name=f"{arm}_{kind}"))
         with atomic_write(path) as temporary:
-            hdus.writeto(temporary, checksum=True)
+            fits.HDUList(hdus).writeto(temporary, checksum=True)
         return path
