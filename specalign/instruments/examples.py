@@ -46,8 +46,8 @@ class Examples:
         >>> spectra = lamost.make_example(rng=1, n=3)
         >>> spectra[0].meta["product"], spectra[0].meta["frame"]
         ('lrs-coadd', 'barycentric')
-        >>> lamost.prepare(spectra)
-        <PreparedSpectra lamost: 3 spectra of 3 objects, 3908 pixels, ...
+        >>> len(lamost.prepare(spectra))
+        3
         """
         return simulated_example(self, rng, n)
 

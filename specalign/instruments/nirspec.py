@@ -164,7 +164,8 @@ class Nirspec(Instrument):
 
     def convert(self, rows):
         """Hook: refuse rows of another disperser or filter."""
-        self._check_setting(rows.extra, f"object {str(rows.facts.object_id[0])!r}")
+        if len(rows):
+            self._check_setting(rows.extra, f"object {str(rows.facts.object_id[0])!r}")
         return super().convert(rows)
 
     def write_example(self, path, rng):

@@ -3,6 +3,7 @@
 The layouts are those of the mock survey, and two more.
 """
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 from astropy.io import fits
 from specutils import SpectrumList
 
-from specalign.exceptions import SpectrumError
 from specalign.instruments.gaia_xp import GaiaXP, sampling_matrix
 from specalign.io.files import atomic_write
 from specalign.io.spectra import build_spectrum
@@ -32,23 +32,21 @@ def write_survey_file(instrument, path, rng):
     Parameters
     ----------
     instrument : Instrument
-        One of the four, in the setting that the mock survey has.
+        One of the four; lamost and gaia_xp in the setting that the mock survey has.
     path : path-like
     rng : int or `numpy.random.Generator`
 
     Returns
     -------
     pathlib.Path
-
-    Raises
-    ------
-    SpectrumError
-        The setting is another one.
     """
     rng, setup = np.random.default_rng(rng), SETUPS[instrument.name]
-    _check_setting(instrument)
     example = instrument.make_example(rng, 1)[0]
+    if instrument.name == "nirspec":
+        setup = dataclasses.replace(setup, axis=instrument.spectral_axis.to_value(u.AA))
     stars = _on_axis(example, setup, rng)
+    if instrument.name == "nirspec":
+        stars |= {"axis": setup.axis, "bad": example.mask[None], "setting": _setting(instrument)}
     path = _fits_path(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = write_stars(Path(folder), instrument.name, stars)
@@ -56,10 +54,8 @@ def write_survey_file(instrument, path, rng):
     return path
 
 
-def _check_setting(instrument):
-    if instrument.name == "nirspec" and instrument.options["disperser"] != "g140h":
-        setting = "/".join(instrument.options[key] for key in ("disperser", "filter"))
-        raise SpectrumError(f"nirspec: files of g140h/f100lp alone can be written as examples, got {setting}")
+def _setting(instrument):
+    return tuple(instrument.options[key].upper() for key in ("disperser", "filter"))
 
 
 def _on_axis(example, setup, rng):

@@ -185,7 +185,8 @@ def write_stars(folder, instrument, stars, visit=0):
     instrument : {"apogee", "nirspec", "lamost", "gaia_xp"}
     stars : dict
         ``labels`` (N rows) as `draw_labels` gives them; ``flux``, ``error`` and ``bad`` (N, P) on the axis of the
-        instrument's setup; ``snr``, ``velocity`` (km/s), ``velocity_error`` and ``offset`` (N,).
+        instrument's setup; ``snr``, ``velocity`` (km/s), ``velocity_error`` and ``offset`` (N,).  For nirspec also
+        ``axis`` (P,) in Angstrom and ``setting``, its disperser and filter, where they are not those of the survey.
     visit : int
 
     Returns
@@ -224,12 +225,13 @@ def _write_nirspec(folder, stars, visit):
     """Pipeline x1d files of G140H/F100LP: barycentric, no velocity known, the detector gap is NaN and flagged."""
     units = {"WAVELENGTH": "um", "FLUX": "Jy", "FLUX_ERROR": "Jy"}
     asdf = np.array([(_ASDF,)], dtype=[("ASDF_METADATA", f"S{len(_ASDF)}")])
+    grating, blocking = stars.get("setting", ("G140H", "F100LP"))
     paths = []
     for i, star in enumerate(stars["labels"]):
         row, number = _x1d_rows(stars, i), int(star["object_id"][-6:])
         cards = [
-            ("TELESCOP", "JWST"), ("INSTRUME", "NIRSPEC"), ("EXP_TYPE", "NRS_MSASPEC"), ("GRATING", "G140H"),
-            ("FILTER", "F100LP"), ("DATAMODL", "MultiSpecModel"), ("TARGNAME", "MOCK"), ("PROGRAM", "00000"),
+            ("TELESCOP", "JWST"), ("INSTRUME", "NIRSPEC"), ("EXP_TYPE", "NRS_MSASPEC"), ("GRATING", grating),
+            ("FILTER", blocking), ("DATAMODL", "MultiSpecModel"), ("TARGNAME", "MOCK"), ("PROGRAM", "00000"),
             ("OBSERVTN", f"{visit + 1:03d}"), ("TARG_RA", star["ra"].value), ("TARG_DEC", star["dec"].value),
         ]  # fmt: skip
         source = [("SOURCEID", number), ("SRCNAME", star["object_id"]), ("SRCALIAS", star["object_id"]),
@@ -242,9 +244,9 @@ def _write_nirspec(folder, stars, visit):
 
 def _x1d_rows(stars, i):
     names = ["WAVELENGTH", "FLUX", "FLUX_ERROR", "DQ", "NPIXELS"]
-    axis = SETUPS["nirspec"].axis
+    axis = stars.get("axis", SETUPS["nirspec"].axis)
     rows = np.zeros(len(axis), dtype=[(name, ">i4" if name == "DQ" else ">f8") for name in names])
-    gap = np.abs(axis - 14470 - 60 * stars["offset"][i]) < 390
+    gap = (np.abs(axis - 14470 - 60 * stars["offset"][i]) < 390) & ("axis" not in stars)
     quality = np.where(gap, 1 + 512, np.where(stars["bad"][i], 1 + 4, 0))  # DO_NOT_USE with NON_SCIENCE or JUMP_DET
     rows["WAVELENGTH"], rows["NPIXELS"], rows["DQ"] = axis / 1e4, 6, quality - 2**31
     rows["FLUX"], rows["FLUX_ERROR"] = np.where(gap, np.nan, (stars["flux"][i], stars["error"][i]))

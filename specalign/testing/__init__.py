@@ -10,6 +10,9 @@ import importlib
 _PUBLIC = {
     "CheckTable": "specalign.testing.results",
     "Contract": "specalign.testing.contract",
+    "check_instrument": "specalign.testing.instruments",
+    "instrument_checks": "specalign.testing.instruments",
+    "parametrize_instrument": "specalign.testing.instruments",
 }
 
 __all__ = sorted(_PUBLIC)
