@@ -38,6 +38,7 @@ _TO_OURS = {bit: bit for bit in range(11)} | {None: QUALITY_BITS["UNDOCUMENTED"]
 GRID = 3600 + 0.8 * np.arange(7781)  # Angstrom
 ARMS = {"b": slice(0, 2751), "r": slice(2700, 5026), "z": slice(4900, 7781)}  # they share pixels where they overlap
 FLUX = u.Unit("1e-17 erg / (s cm2 AA)")
+_KINDS = ("WAVELENGTH", "FLUX", "IVAR", "MASK")
 _UNITS = {"WAVELENGTH": "Angstrom", "FLUX": "10**-17 erg/(s cm2 Angstrom)"}
 _UNITS |= {"IVAR": "10**+34 (s2 cm4 Angstrom2) / erg2"}
 
@@ -47,8 +48,11 @@ def read(path, visits="combined"):
     check_visits(visits)
     with open_fits(path) as hdus:
         names = {hdu.name for hdu in hdus}
-        if not {"FIBERMAP", "SCORES"} <= names or not names & {"B_FLUX", "R_FLUX", "Z_FLUX"}:
+        wanted = {f"{arm}_{kind}" for arm in "BRZ" for kind in _KINDS if names & {f"{arm}_{other}" for other in _KINDS}}
+        if not {"FIBERMAP", "SCORES"} <= names or not wanted:
             raise unknown_product(path, hdus, "desi", PRODUCTS)
+        if missing := sorted(wanted - names):
+            raise corrupt(path, f"expected four extensions an arm, and {', '.join(missing)} are not there")
         product = COADD if "EXP_FIBERMAP" in names else SPECTRA
         arms = SpectrumList.read(hdus, format=product.format)
         fibers, header, checksum = arms[0].meta["fibermap"], header_dict(hdus[0].header), checksum_state(hdus)
@@ -106,7 +110,7 @@ class Desi(Instrument):
     name = "desi"
     reader = __name__
     version = "1.0"
-    citation = "Guy et al. 2023, AJ 165, 144"
+    citation = "2023AJ....165..144G (pipeline), 2024AJ....168...58D (data)"
     # O2, which a correction at this resolution leaves traces of (Hinkle, Wallace & Livingston 2003, BAAS 35, 1260).
     windows = (Window(6869.0, 6955.0, "O2 B band"), Window(7594.0, 7700.0, "O2 A band"))
     defects = ("COSMIC",)

@@ -67,7 +67,7 @@ class GaiaRVS(Instrument):
     name = "gaia_rvs"
     reader = __name__
     version = "1.0"
-    citation = "Cropper et al. 2018, A&A 616, A5; Katz et al. 2023, A&A 674, A5"
+    citation = "doi:10.1051/0004-6361/201832763 (instrument), doi:10.1051/0004-6361/202244220 (data)"
     edge_pixels = 5  # spikes at the edges: section 14.2.7 of the documentation of Gaia DR3
 
     def __init__(self):
