@@ -8,7 +8,7 @@ from torch import nn
 
 from specalign.exceptions import PluginError
 
-__all__ = ["Encoder", "as_tensor", "check_encoder", "positive", "signal_to_noise"]
+__all__ = ["Encoder", "as_tensor", "check_encoder", "check_state", "positive", "signal_to_noise"]
 
 
 class Encoder(nn.Module):
@@ -183,15 +183,32 @@ def check_encoder(encoder, name):
     """
     if not isinstance(encoder, Encoder):
         raise PluginError(f"the encoder plugin {name!r} gives a {type(encoder).__name__}, expected an Encoder")
-    config = encoder.config()
-    if not isinstance(config, dict) or not {"n_pixels", "embed_dim"} <= set(config):
-        raise PluginError(f"{name!r}: config() must be a dict with n_pixels and embed_dim, got {config!r}")
+    check_state(encoder, name, ("n_pixels", "embed_dim"))
+    _check_output(encoder, name)
+
+
+def check_state(module, name, needed=()):
+    """Check that a plugin's module could be saved: a plain ``config`` with the needed keys, and persistent buffers.
+
+    Raises
+    ------
+    PluginError
+        Names the clause that failed.
+
+    Examples
+    --------
+    >>> from specalign.encoders.base import Encoder, check_state
+    >>> check_state(Encoder(n_pixels=9), "theirs", needed=("n_pixels",))
+    """
+    config = module.config()
+    if not isinstance(config, dict) or not set(needed) <= set(config):
+        what = f"a dict with {' and '.join(needed)}" if needed else "a dict"
+        raise PluginError(f"{name!r}: config() must be {what}, got {config!r}")
     if bad := [key for key, value in config.items() if not _is_plain(value)]:
         raise PluginError(f"{name!r}: config() must hold JSON-like values, but {bad[0]!r} is {config[bad[0]]!r}")
-    persistent = encoder.state_dict()
-    if lost := [key for key, _ in encoder.named_buffers() if key not in persistent]:
+    persistent = module.state_dict()
+    if lost := [key for key, _ in module.named_buffers() if key not in persistent]:
         raise PluginError(f"{name!r}: the buffer {lost[0]!r} is not persistent, so it would not be saved")
-    _check_output(encoder, name)
 
 
 def _is_plain(value):
