@@ -18,6 +18,7 @@ Data walks through the package in one direction, and its folders stand in that o
 ``analysis``     look-alikes, labels, metrics
 ``prediction``   labels of new spectra with a saved model
 ``plots``        figures and the report
+``testing``      what a plugin promises, as named checks
 ``cli``          the command line
 
 The names below are imported when they are first used.

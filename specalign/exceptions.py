@@ -6,6 +6,8 @@ class that Python programmers would try to catch.
 
 __all__ = [
     "CheckpointError",
+    "ContractError",
+    "ContractWarning",
     "CorruptFileError",
     "EmptySpectrumError",
     "GridMismatchError",
@@ -61,6 +63,12 @@ class PluginError(SpecalignError, RuntimeError):
     """A plugin clashes with another one, fails to import, or breaks the contract."""
 
 
+class ContractError(SpecalignError, AssertionError):
+    """A plugin does not do what its contract promises; ``results`` is the table of all checks, where all ran."""
+
+    results = None
+
+
 class UnknownPluginError(PluginError, LookupError):
     """No plugin of that name is installed."""
 
@@ -111,3 +119,7 @@ class MockModelWarning(SpecalignWarning):
 
 class PluginWarning(SpecalignWarning):
     """A plugin could not be listed or loaded; the others work."""
+
+
+class ContractWarning(PluginWarning):
+    """A plugin does not do what its contract promises, as `ContractError` would say."""

@@ -1,0 +1,27 @@
+"""What a plugin promises, as checks with names, for the test suites of those who write plugins.
+
+``check_instrument``  and ``parametrize_instrument``, ``instrument_checks``: an instrument
+
+The names below are imported when they are first used.
+"""
+
+import importlib
+
+_PUBLIC = {
+    "CheckTable": "specalign.testing.results",
+    "Contract": "specalign.testing.contract",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'specalign.testing' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_PUBLIC])
