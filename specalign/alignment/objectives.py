@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn
 
-from specalign.encoders.base import check_state
+from specalign.encoders.base import check_buffers, check_config
 from specalign.exceptions import PluginError
 from specalign.ops import info_nce, sigmoid_loss
 from specalign.plugins import load_plugin
@@ -244,7 +244,8 @@ def check_objective(objective, name):
     """
     if not isinstance(objective, Objective):
         raise PluginError(f"the objective plugin {name!r} gives a {type(objective).__name__}, expected an Objective")
-    check_state(objective, name)
+    check_config(objective, name)
+    check_buffers(objective, name)
     vectors, star = torch.eye(3), torch.arange(3)
     with torch.no_grad():
         loss = objective({"a": vectors, "b": vectors}, {"a": star, "b": star})

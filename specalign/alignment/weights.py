@@ -24,6 +24,7 @@ from specalign.plugins import find_plugins, load_plugin
 __all__ = [
     "Parts",
     "RegressorParts",
+    "filled",
     "plugin_name",
     "restore",
     "restore_regressor",
@@ -146,7 +147,7 @@ def _restore(description, stored):
     labels = LabelScaler(**description["labels"]) if description["labels"] else None
     head = None
     if labels is not None:
-        head = _filled(lambda: torch.nn.Linear(description["embed_dim"], len(labels.names)), stored, "head.", taken)
+        head = filled(lambda: torch.nn.Linear(description["embed_dim"], len(labels.names)), stored, "head.", taken)
     objective_choice = _objective_choice(description["objective"])
     objective = _objective(*objective_choice, stored, taken)
     _check_left(stored, taken)
@@ -174,7 +175,7 @@ def _restore_regressor(description, stored):
     encoder = _encoder(description, stored, "encoders.spectra.", taken)
     head, n_labels = None, len(scheme.names)
     if encoder.embed_dim != n_labels:
-        head = _filled(lambda: torch.nn.Linear(encoder.embed_dim, n_labels), stored, "head.", taken).eval()
+        head = filled(lambda: torch.nn.Linear(encoder.embed_dim, n_labels), stored, "head.", taken).eval()
     _check_left(stored, taken)
     record, history = InstrumentRecord(**description["record"]), LabelHistory.from_dict(description["history"])
     return RegressorParts(*_choice(description), encoder, head, scaler, scheme, errors, record, history)
@@ -191,7 +192,7 @@ def _choice(entry):
 
 def _encoder(entry, stored, prefix, taken):
     factory = load_plugin("encoders", entry["encoder"])
-    encoder = _filled(lambda: factory(**entry["config"]), stored, prefix, taken)
+    encoder = filled(lambda: factory(**entry["config"]), stored, prefix, taken)
     # an option that is younger than the file has its default
     if not isinstance(encoder, Encoder) or encoder.config() != encoder.config() | entry["config"]:
         raise CheckpointError(f"the encoder {entry['encoder']!r} does not build what its configuration says")
@@ -208,7 +209,7 @@ def _objective_choice(entry):
 
 def _objective(name, config, stored, taken):
     factory = load_plugin("objectives", name)
-    objective = _filled(lambda: factory(**config), stored, "objective.", taken)
+    objective = filled(lambda: factory(**config), stored, "objective.", taken)
     # as for an encoder
     if not isinstance(objective, Objective) or objective.config() != objective.config() | config:
         raise CheckpointError(f"the objective {name!r} does not build what its configuration says")
@@ -216,15 +217,39 @@ def _objective(name, config, stored, taken):
     return objective.eval()
 
 
-def _filled(build, stored, prefix, taken):
-    """A module with stored tensors; it is built without memory, so that a stated size costs nothing by itself."""
+def filled(build, stored, prefix="", taken=None):
+    """A module with stored tensors; it is built without memory, so that a stated size costs nothing by itself.
+
+    Parameters
+    ----------
+    build : callable
+        Gives the module, whose tensors are replaced.
+    stored : dict of str to `~torch.Tensor`
+    prefix : str
+        Of the names that are the module's.
+    taken : set of str, optional
+        Gets the names that were used.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, has another shape or type, or is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.weights import filled
+    >>> filled(lambda: torch.nn.Linear(1, 1), {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}).weight.item()
+    1.0
+    """
     with torch.device("meta"):
         module = build()
     own = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
     for key, value in module.state_dict().items():
         _check_tensor(prefix + key, own.get(key), value)
     module.load_state_dict(own, strict=True, assign=True)
-    taken.update(prefix + key for key in own)
+    if taken is not None:
+        taken.update(prefix + key for key in own)
     return module
 
 

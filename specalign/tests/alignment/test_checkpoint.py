@@ -295,7 +295,7 @@ def test_descriptions_that_do_not_fit_are_refused(folder, change, match):
 def test_weights_that_are_not_finite_are_refused(aligner, folder):
     tensors = {k: v.clone() for k, v in checkpoint.load_checkpoint(folder)[1].items()}
     tensors["encoders.apogee.stem.weight"][0, 0] = torch.nan
-    rewrite(folder, content=checkpoint._serialized(tensors))
+    rewrite(folder, content=checkpoint.serialized(tensors))
     refuse_quickly(folder, "encoders.apogee.stem.weight: the weights hold values that are not finite")
 
 

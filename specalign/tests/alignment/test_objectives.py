@@ -13,12 +13,23 @@ from specalign.alignment.augment import add_noise
 from specalign.alignment.objectives import InfoNCE, Sigmoid, check_objective, label_loss
 from specalign.exceptions import PluginError, UnknownPluginError
 from specalign.ops import info_nce, sigmoid_loss
+from specalign.testing import parametrize_objective
 from specalign.tests.alignment.survey import observe, stars
 
 
 def unit(n, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return functional.normalize(torch.randn(n, 6, generator=generator), dim=1)
+
+
+@parametrize_objective("info_nce")
+def test_contract_of_info_nce(check):
+    check()
+
+
+@parametrize_objective("sigmoid")
+def test_contract_of_sigmoid(check):
+    check()
 
 
 def test_every_pair_of_instruments_counts_once():
