@@ -1,8 +1,12 @@
 """The distributions under docs/examples: installed as any other, found, used beside built-in plugins, and tested."""
 
 import csv
+import doctest
 import importlib.util
+import itertools
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -134,6 +138,36 @@ def library(n):
     return Spectrum(flux << u.dimensionless_unscaled, wavelength << u.AA, meta=meta)
 
 
+def console_commands(page):
+    """Commands of a page's console blocks, and what it says that each of them prints."""
+    blocks = re.findall(r"\.\. code-block:: console\n\n((?:   .*\n|\n)+)", page.read_text())
+    lines = [line[3:] for block in blocks for line in block.splitlines()]
+    starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
+    for start, stop in itertools.pairwise([*starts, len(lines)]):
+        yield lines[start][2:], "\n".join(lines[start + 1 : stop]).strip()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_how_to_print_what_it_says(site, tmp_path):
+    commands = list(console_commands(ROOT / "docs" / "how_to" / "add_an_instrument.rst"))
+    assert len(commands) > 3
+    programs = {"specalign": ["-c", "import specalign.cli as c; raise SystemExit(c.main())"], "python": []}
+    for command, expected in commands:
+        program, *words = shlex.split(command)
+        run = python(site, *programs[program], *words, folder=tmp_path)
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        assert doctest.OutputChecker().check_output(expected, run.stdout.strip(), flags), (
+            command + run.stdout + run.stderr
+        )
+
+
+def python(site, *words, folder):
+    """Run Python with the distributions on its path."""
+    path = os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::specalign.exceptions.SpecalignWarning")
 def test_an_aligner_trains_on_plugins_alone_and_comes_back_from_its_folder(installed, tmp_path):
@@ -172,9 +206,5 @@ def test_its_own_tests_and_examples_pass(site, folder, tmp_path):
     module = PROJECTS[folder.name]["tool"]["setuptools"]["py-modules"][0]
     tests = copy(folder, tmp_path / folder.name)
     (tests / f"{module}.py").unlink()  # the installed one is tested
-    path = os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", module, "."],
-        cwd=tests, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
-    )  # fmt: skip
+    run = python(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", module, ".", folder=tests)
     assert run.returncode == 0, run.stdout[-4000:]
