@@ -13,10 +13,13 @@ _PUBLIC = {
     "CheckTable": "specalign.testing.results",
     "Contract": "specalign.testing.contract",
     "check_encoder": "specalign.testing.encoders",
+    "check_instrument": "specalign.testing.instruments",
     "check_objective": "specalign.testing.objectives",
     "encoder_checks": "specalign.testing.encoders",
+    "instrument_checks": "specalign.testing.instruments",
     "objective_checks": "specalign.testing.objectives",
     "parametrize_encoder": "specalign.testing.encoders",
+    "parametrize_instrument": "specalign.testing.instruments",
     "parametrize_objective": "specalign.testing.objectives",
 }
 
