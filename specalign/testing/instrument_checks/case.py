@@ -9,6 +9,7 @@ import numpy as np
 
 from specalign.exceptions import PluginError
 from specalign.instruments import get_instrument
+from specalign.instruments.axes import spectrum_axis
 from specalign.instruments.contract import check_contract
 from specalign.testing.contract import fail, skip
 
@@ -120,8 +121,8 @@ class InstrumentCase:
 
     @property
     def input_axis(self):
-        """The axis of spectra on the instrument's own grid; specutils counts coefficients in pixels."""
-        return self.sound.spectral_axis if self.has_wavelengths else np.arange(self.instrument.n_pixels) * u.pix
+        """The axis of spectra on the instrument's own grid."""
+        return spectrum_axis(self.sound.spectral_axis)
 
     def draw(self, rng, n):
         """Flux and inverse variance (n, P) of rows on the instrument's own grid, without a bad pixel."""
@@ -184,6 +185,8 @@ def close(one, two, what, arrays, rtol=1e-5):
     """Fail unless arrays of two `PreparedSpectra` agree to a relative precision (of the level of the row)."""
     for name in arrays:
         mine, other = (np.asarray(getattr(p, name), float) for p in (one, two))
+        if mine.shape != other.shape:
+            fail(f"{what}: expected {name} of shape {mine.shape}, got {other.shape}")
         level = np.abs(mine).max(initial=0)
         far = np.argwhere(~(np.abs(mine - other) <= rtol * np.maximum(np.abs(mine), 1e-3 * level)))
         if len(far):

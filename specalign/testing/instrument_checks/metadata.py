@@ -15,6 +15,7 @@ from specalign.instruments.rows import FRAMES
 from specalign.io.products import MEDIA
 from specalign.plugins import find_plugins
 from specalign.testing.contract import fail, skip
+from specalign.testing.instrument_checks.case import compare
 
 __all__ = ["CHECKS"]
 
@@ -130,11 +131,12 @@ def clauses_hold(case, rng):
 
 
 def options_make_it_again(case, rng):
-    """The instrument, made again with its ``options``, has the same record."""
+    """The instrument, made again with its ``options``, has the same record and gives the same bits."""
     one = case.sound
     other = type(one)(**one.options)
     if other.record != one.record:
         fail(f"expected {one.record} of {type(one).__name__}(**options) again, got {other.record}")
+    compare(case.prepared, other.prepare(case.examples), "the instrument, made again with its options")
 
 
 def listing_imports_nothing(case, rng):

@@ -1,19 +1,23 @@
 """Examples and files: an instrument makes and reads its own, and refuses everything else with the package's errors."""
 
+import functools
 import io
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
 from specalign.exceptions import SpecalignError
 from specalign.instruments import get_instrument
+from specalign.instruments.spectra import inverse_variance
 from specalign.testing.contract import fail
 
 __all__ = ["CHECKS"]
 
 _OTHERS = ("apogee", "gaia_xp", "lamost", "nirspec")
-_FLIPS = 12  # copies of its file with one flipped bit
+_FLIPS = 8  # copies of its file with one flipped bit
 
 
 def makes_examples(case, rng):
@@ -61,16 +65,9 @@ def reads_its_own_file(case, rng):
 def _bad_pixels_are_masked(spectrum):
     """What says nothing is masked by the reader already."""
     mask = np.zeros(spectrum.flux.shape, bool) if spectrum.mask is None else np.asarray(spectrum.mask)
-    ivar = spectrum.uncertainty.represent_as(_inverse()).array
-    loose = np.flatnonzero((~np.isfinite(spectrum.flux.value) | ~(ivar > 0)) & ~mask)
+    loose = np.flatnonzero((~np.isfinite(spectrum.flux.value) | (inverse_variance(spectrum) == 0)) & ~mask)
     if loose.size:
         fail(f"read: pixel {loose[0]} has no flux or no inverse variance, and mask is not True there")
-
-
-def _inverse():
-    from astropy.nddata import InverseVariance
-
-    return InverseVariance
 
 
 def _bits(spectrum):
@@ -82,8 +79,17 @@ def files_of_others_are_refused(case, rng):
     case.file  # noqa: B018  (skips)
     for name in _OTHERS:
         if name != case.instrument.name:
-            path = get_instrument(name).write_example(case.folder / f"of-{name}", np.random.default_rng([case.seed, 6]))
+            path = case.folder / f"of-{name}.fits"
+            path.write_bytes(_foreign(name, case.seed))
             _must_refuse(case, path, f"a file of {name}")
+
+
+@functools.lru_cache(maxsize=16)
+def _foreign(name, seed):
+    """The bytes of a file of a built-in instrument, all of which write FITS."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = get_instrument(name).write_example(Path(folder) / "foreign", np.random.default_rng([seed, 6]))
+        return path.read_bytes()
 
 
 def junk_is_refused(case, rng):
