@@ -5,6 +5,8 @@ the plugin that is named, on examples that it makes, and ends with exit code 1 i
 a promise is broken.
 """
 
+import importlib
+
 from specalign.cli.files import UsageError, wants_progress
 from specalign.exceptions import ContractError, UnknownPluginError
 from specalign.plugins import KINDS, find_plugins
@@ -66,9 +68,8 @@ def _kind_of(name, kinds):
 def _check(kind, arguments):
     from tqdm import tqdm
 
-    from specalign import testing
-
-    generate, check = getattr(testing, f"{kind}_checks"), getattr(testing, f"check_{kind}")
+    contract = importlib.import_module(f"specalign.testing.{kind}s")
+    generate, check = getattr(contract, f"{kind}_checks"), getattr(contract, f"check_{kind}")
     total = len(list(generate(arguments.name)))
     with tqdm(total=total, unit="check", desc=arguments.name, disable=not wants_progress(arguments)) as bar:
         table = check(arguments.name, seed=arguments.seed, on_fail="record", callback=lambda *row: bar.update())

@@ -11,6 +11,7 @@ from specalign import Aligner
 from specalign.alignment import Objective, get_objective
 from specalign.alignment.augment import add_noise
 from specalign.alignment.objectives import InfoNCE, Sigmoid, check_objective, label_loss
+from specalign.alignment.training import AlignmentModule
 from specalign.exceptions import PluginError, UnknownPluginError
 from specalign.ops import info_nce, sigmoid_loss
 from specalign.testing import parametrize_objective
@@ -178,6 +179,39 @@ def test_a_given_objective_is_copied_and_stays_as_it_was():
     assert first.space == again.space != fitted("sigmoid", max_epochs=1).space
     assert float(given.logit_scale.detach()) == pytest.approx(20)
     assert given.log_scale.grad is None
+
+
+class Turning(InfoNCE):
+    """Learns a rotation of one of the instruments, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.turn = torch.nn.Parameter(torch.eye(6))
+
+    def forward(self, vectors, stars):
+        return super().forward(
+            {name: rows @ self.turn if name == "apogee" else rows for name, rows in vectors.items()}, stars
+        )
+
+
+def test_numbers_and_matrices_of_an_objective_are_learned(monkeypatch):
+    groups = []
+    configure = AlignmentModule.configure_optimizers
+
+    def spy(module):
+        made = configure(module)
+        groups.extend(made["optimizer"].param_groups)
+        return made
+
+    monkeypatch.setattr(AlignmentModule, "configure_optimizers", spy)
+    trained = fitted(Turning(), max_epochs=1)._objective
+    assert not torch.equal(trained.turn, torch.eye(6))
+    assert float(trained.log_scale.detach()) != pytest.approx(float(InfoNCE().log_scale.detach()), rel=1e-4)
+    rates = {
+        group["initial_lr"]: group["params"] for group in groups if group["weight_decay"] or not group["params"][0].ndim
+    }
+    assert [p.shape for p in rates[2e-2]] == [()]  # ten times the rate of the weights
+    assert (6, 6) in [p.shape for p in rates[2e-3]]
 
 
 def test_label_loss_is_the_mean_square_over_known_labels():

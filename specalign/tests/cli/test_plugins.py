@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from specalign import testing
 from specalign.cli import main
-from specalign.testing import CheckTable
+from specalign.testing import CheckTable, encoders
 from specalign.testing.objectives import OBJECTIVE
 from specalign.tests.testing.distributions import install
 
@@ -54,7 +53,7 @@ def test_a_broken_plugin_ends_with_1_and_its_name(tmp_path, monkeypatch, capsys)
             callback(*row)
         return CheckTable.from_rows(rows, kind="encoder", target=name, seed=seed)
 
-    monkeypatch.setattr(testing, "check_encoder", record)
+    monkeypatch.setattr(encoders, "check_encoder", record)
     assert main(["plugins", "check", "weave", "--seed", "7"]) == 1
     out, err = capsys.readouterr()
     assert "failed expected at least one spectrum" in out
