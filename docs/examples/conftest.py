@@ -1,3 +1,3 @@
-"""Each folder is a distribution of its own, whose tests run when it is installed."""
+"""Each folder is a distribution of its own: its tests and examples run where it is installed."""
 
-collect_ignore_glob = ["*/*"]
+collect_ignore_glob = ["*"]
