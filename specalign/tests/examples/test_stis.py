@@ -24,7 +24,8 @@ def bench():
         import bench_calspec
     finally:
         sys.path[:] = before
-    return bench_calspec
+    yield bench_calspec
+    del sys.modules["specalign_stis"]  # the other tests want the installed one
 
 
 @pytest.fixture
