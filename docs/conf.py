@@ -15,7 +15,7 @@ version = release = specalign.__version__
 html_title = f"specalign {release}"
 htmlhelp_basename = "specalign"
 
-exclude_patterns += ["_build"]
+exclude_patterns += ["_build", "examples"]  # included in the how-to pages
 highlight_language = "python3"
 automodapi_toctreedirnm = "reference/api"
 automodapi_inheritance_diagram = 0

@@ -19,6 +19,7 @@ Data walks through the package in one direction, and its folders stand in that o
 ``fetch``        files of public archives, by the names of objects
 ``prediction``   labels of new spectra with a saved model
 ``plots``        figures and the report
+``testing``      what a plugin promises, as named checks
 ``cli``          the command line
 
 Beside the folders, ``config.py`` has what a user sets once (`specalign.conf`).

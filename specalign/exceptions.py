@@ -6,6 +6,8 @@ class that Python programmers would try to catch.
 
 __all__ = [
     "CheckpointError",
+    "ContractError",
+    "ContractWarning",
     "CorruptFileError",
     "EmptySpectrumError",
     "FetchError",
@@ -176,6 +178,12 @@ class PluginError(SpecalignError, RuntimeError):
     ...     print(error)
     expected a kind of plugin among instruments, encoders, objectives, got 'telescopes'
     """
+
+
+class ContractError(SpecalignError, AssertionError):
+    """A plugin does not do what its contract promises; ``results`` is the table of all checks, where all ran."""
+
+    results = None
 
 
 class UnknownPluginError(PluginError, LookupError):
@@ -384,3 +392,7 @@ class PluginWarning(SpecalignWarning):
 
 class FetchWarning(SpecalignWarning):
     """A file in the cache was changed since it was fetched, and is fetched anew."""
+
+
+class ContractWarning(PluginWarning):
+    """A plugin does not do what its contract promises, as `ContractError` would say."""

@@ -2,6 +2,7 @@
 
 from specalign.alignment.aligner import Aligner
 from specalign.alignment.history import History, LabelHistory
+from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.regressor import LabelRegressor
 
-__all__ = ["Aligner", "History", "LabelHistory", "LabelRegressor"]
+__all__ = ["Aligner", "History", "LabelHistory", "LabelRegressor", "Objective", "get_objective"]

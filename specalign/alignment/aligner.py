@@ -20,7 +20,7 @@ from specalign.alignment.inputs import (
     linear_head,
     plain_record,
 )
-from specalign.alignment.objectives import InfoNCE
+from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
 from specalign.data.embeddings import EmbeddingTable
 from specalign.data.loading import check_good_pixels
@@ -46,6 +46,9 @@ class Aligner:
         (``"nirspec-g140h"``).
     embed_dim : int
         Dimension of the shared space.
+    objective : str or `~specalign.alignment.Objective`
+        What the training makes small: the name of a plugin (``"info_nce"``, ``"sigmoid"``, or one that is
+        installed), or an objective with options of its own, which is copied.
 
     Attributes
     ----------
@@ -58,6 +61,8 @@ class Aligner:
     ------
     ValueError
         Fewer than two instruments, repeated names, or an encoder of another dimension.
+    UnknownPluginError
+        No objective of that name is installed; the message lists those that are.
 
     Examples
     --------
@@ -66,16 +71,17 @@ class Aligner:
     <Aligner apogee, nirspec: 128 dimensions, not trained>
     """
 
-    def __init__(self, encoders, embed_dim=128):
+    def __init__(self, encoders, embed_dim=128, objective="info_nce"):
         chosen = encoders if isinstance(encoders, dict) else dict.fromkeys(encoders, "mlp")
         if isinstance(encoders, str) or len(chosen) < 2 or len(chosen) != len(encoders):
             raise ValueError(f"expected at least two different instruments, got {encoders!r}")
         for name, encoder in chosen.items():
             _check_choice(name, encoder, embed_dim)
+        _check_objective(objective)
         self.embed_dim = embed_dim
         self.instruments = tuple(chosen)
         self.encoders, self.history = {}, None
-        self._chosen = chosen
+        self._chosen, self._chosen_objective = chosen, objective
         self._records, self._head, self._labels, self._objective, self._space = {}, None, None, None, ""
 
     def __repr__(self):
@@ -178,7 +184,7 @@ class Aligner:
             encoder.fit_scaler(**encoder_inputs(prepared[name], index.rows(name, training)[0][:SCALER_ROWS]))
         sources = {name: encoder_source(encoders[name], rows) for name, rows in prepared.items()}
         data = TrainingData(prepared, sources, index, training, held, targets)
-        return self._train(encoders, data, settings, scaler, accelerator, progress)
+        return self._train(encoders, self._build_objective(seed), data, settings, scaler, accelerator, progress)
 
     def _check_spectra(self, prepared):
         if set(prepared) != set(self.instruments):
@@ -188,12 +194,12 @@ class Aligner:
                 raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
             check_good_pixels(rows)
 
-    def _train(self, encoders, data, settings, scaler, accelerator, progress):
+    def _train(self, encoders, objective, data, settings, scaler, accelerator, progress):
         from specalign.alignment.training import AlignmentModule, train
 
         head = linear_head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
         history = new_history(data.index, data.training, data.validation)
-        module = AlignmentModule(encoders, InfoNCE(), head, data, settings, history)
+        module = AlignmentModule(encoders, objective, head, data, settings, history)
         train(module, accelerator=accelerator, devices=1, progress=progress)
         self.encoders, self._head, self._labels, self._objective = encoders, head, scaler, module.objective
         self._records = {name: data.prepared[name].instrument for name in self.instruments}
@@ -211,6 +217,13 @@ class Aligner:
                 f"the encoder of {name} takes {choice.n_pixels} pixels, the spectra have {n_pixels}"
             )
         return copy.deepcopy(choice).train()
+
+    def _build_objective(self, seed):
+        choice = self._chosen_objective
+        if isinstance(choice, Objective):
+            return copy.deepcopy(choice).train()
+        name, options = (choice, {}) if isinstance(choice, str) else choice
+        return get_objective(name, seed=seed, **options)
 
     def embed(self, prepared):
         """Vectors of spectra that were prepared like those of the training.
@@ -310,7 +323,7 @@ class Aligner:
         SpecalignError
             The aligner is not trained.
         PluginError
-            An encoder is no installed plugin, so that nobody could load it.
+            An encoder or the objective is no installed plugin, so that nobody could load it.
         """
         self._check_trained()
         tensors = weights.tensors(self.encoders, self._head, self._objective)
@@ -319,7 +332,7 @@ class Aligner:
     def _description(self):
         instruments = {
             name: {
-                "encoder": weights.plugin_name(self.encoders[name]),
+                "encoder": weights.plugin_name("encoders", self.encoders[name]),
                 "config": self.encoders[name].config(),
                 "record": plain_record(self._records[name]),
             }
@@ -329,7 +342,10 @@ class Aligner:
             "embed_dim": self.embed_dim,
             "order": list(self.instruments),
             "instruments": instruments,
-            "objective": {"name": "info_nce", "max_scale": self._objective.max_scale},
+            "objective": {
+                "name": weights.plugin_name("objectives", self._objective),
+                "config": self._objective.config(),
+            },
             "labels": self._labels.as_dict() if self._labels else None,
             "history": self.history.as_dict(),
         }
@@ -338,7 +354,7 @@ class Aligner:
     def load(cls, folder):
         """Read an aligner that `save` wrote.
 
-        Encoders are built by the names of installed plugins; nothing in the files is executed.
+        Encoders and objective are built by the names of installed plugins; nothing in the files is executed.
 
         Parameters
         ----------
@@ -353,12 +369,12 @@ class Aligner:
         CheckpointError
             A file is missing, was changed, or does not fit the others.
         UnknownPluginError
-            An encoder's plugin is not installed.
+            The plugin of an encoder or of the objective is not installed.
         """
         description, tensors = load_checkpoint(folder)
         parts = weights.restore(description, tensors, folder)
         aligner = cls(parts.encoders, embed_dim=parts.embed_dim)
-        aligner._chosen = dict(parts.choices)
+        aligner._chosen, aligner._chosen_objective = dict(parts.choices), parts.objective_choice
         aligner.encoders, aligner._head, aligner._objective = parts.encoders, parts.head, parts.objective
         aligner._records, aligner._labels = parts.records, parts.labels
         aligner.history, aligner._space = parts.history, description["weights"]["sha256"]
@@ -372,6 +388,13 @@ def _check_choice(name, encoder, embed_dim):
         raise ValueError(f"{name}: expected an Encoder or the name of one, got {type(encoder).__name__}")
     if isinstance(encoder, Encoder) and encoder.embed_dim != embed_dim:
         raise ValueError(f"{name}: the encoder gives {encoder.embed_dim} dimensions, the space has {embed_dim}")
+
+
+def _check_objective(objective):
+    if isinstance(objective, str):
+        get_objective(objective)
+    elif not isinstance(objective, Objective):
+        raise ValueError(f"objective: expected an Objective or the name of one, got {type(objective).__name__}")
 
 
 def _check_options(supervision, validation, labels, devices):

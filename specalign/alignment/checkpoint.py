@@ -25,6 +25,7 @@ __all__ = [
     "read_description",
     "read_member",
     "save_checkpoint",
+    "serialized",
     "stated_member",
     "weights_digest",
     "write_description",
@@ -58,10 +59,19 @@ REGRESSOR = Kind("label regressor", "regressor.json", "regressor")
 
 def weights_digest(tensors):
     """SHA-256 of the tensors as they are stored."""
-    return hashlib.sha256(_serialized(tensors)).hexdigest()
+    return hashlib.sha256(serialized(tensors)).hexdigest()
 
 
-def _serialized(tensors):
+def serialized(tensors):
+    """Named tensors as the bytes of a safetensors file.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.checkpoint import serialized
+    >>> serialized({"b": torch.zeros(2), "a": torch.ones(1)})[8:53]
+    b'{"a":{"dtype":"F32","shape":[1],"data_offsets'
+    """
     return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())})
 
 
@@ -69,7 +79,7 @@ def save_checkpoint(folder, description, tensors, kind=ALIGNER):
     """Write a description (JSON-like) and tensors; an older one of its kind in the folder is replaced at once."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    entry = add_member(folder, kind.prefix, ".safetensors", _serialized(tensors))
+    entry = add_member(folder, kind.prefix, ".safetensors", serialized(tensors))
     whole = {"format": kind.format, "version": VERSION, "weights": entry, **description}
     write_description(folder / kind.description, whole)
     for other in folder.iterdir():

@@ -1,4 +1,4 @@
-"""Losses that draw the vectors of one star together: thin modules over `specalign.ops`."""
+"""Losses that draw the vectors of one star together: thin modules over `specalign.ops`; one plugin a class."""
 
 import itertools
 import math
@@ -6,18 +6,130 @@ import math
 import torch
 from torch import nn
 
-from specalign.ops import info_nce
+from specalign.encoders.base import check_buffers, check_config
+from specalign.exceptions import PluginError
+from specalign.ops import info_nce, sigmoid_loss
+from specalign.plugins import load_plugin
 
-__all__ = ["InfoNCE", "label_loss"]
+__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective", "label_loss"]
+
+_CHECKED = set()  # classes whose contract was checked in this process
 
 
-class InfoNCE(nn.Module):
-    """Symmetric InfoNCE over every pair of instruments, with a learned logit scale.
+class Objective(nn.Module):
+    """What an `~specalign.Aligner` makes small; a subclass supplies `forward`.
+
+    All state is in parameters and persistent buffers, and all options are in `config`: a saved aligner keeps the
+    plugin's name, the ``config`` and the tensors, and nothing else.
+
+    Examples
+    --------
+    The smallest one, the mean distance of the rows of one star:
+
+    >>> import torch
+    >>> from specalign.alignment.objectives import Objective
+    >>> class Distance(Objective):
+    ...     def forward(self, vectors, stars):
+    ...         pairs = self.pairs(vectors, stars)
+    ...         losses = [self.of_pair(vectors[a], vectors[b], stars[a], stars[b]) for a, b in pairs]
+    ...         return torch.stack(losses).mean() if losses else self.nothing(vectors)
+    ...
+    ...     def of_pair(self, x, y, stars_x, stars_y):
+    ...         same = stars_x[:, None] == stars_y[None, :]
+    ...         return (1 - x @ y.T)[same].mean()
+    >>> star = torch.arange(2)
+    >>> float(Distance()({"a": torch.eye(2), "b": torch.eye(2)}, {"a": star, "b": star}))
+    0.0
+    """
+
+    @property
+    def logit_scale(self):
+        """The multiplier of the cosines (0-d tensor), which the history of a training keeps; 1 where there is none."""
+        return torch.ones(())
+
+    def config(self):
+        """JSON-like keywords that build the same objective."""
+        return {}
+
+    def clamp(self):
+        """Bring parameters back to their limits; called after every step of the optimizer."""
+
+    def forward(self, vectors, stars):
+        """The loss of a batch.
+
+        Parameters
+        ----------
+        vectors : dict of str to (n, D) `~torch.Tensor`
+            Of unit length, for each instrument that has rows in the batch; n may differ.
+        stars : dict of str to (n,) int64 `~torch.Tensor`
+            Equal for rows of one star, which are never negatives of each other.
+
+        Returns
+        -------
+        `~torch.Tensor`
+            0-d; 0, without gradient, where no two instruments share a star.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define forward(vectors, stars)")
+
+    @staticmethod
+    def pairs(vectors, stars):
+        """Names of the pairs of instruments that share a star, in an order that is not that of the dict."""
+        pairs = itertools.combinations(sorted(vectors), 2)
+        return [(a, b) for a, b in pairs if bool(torch.isin(stars[a], stars[b]).any())]
+
+    @staticmethod
+    def nothing(vectors):
+        """The loss (0-d) of a batch that says nothing: 0, to which every instrument's gradient is 0."""
+        return torch.stack([rows.sum() * 0 for rows in vectors.values()]).sum()
+
+
+class _Scaled(Objective):
+    """The mean over pairs of instruments of a loss of scaled cosines; a subclass supplies `of_pair`."""
+
+    def __init__(self, initial_scale, max_scale):
+        super().__init__()
+        if not 0 < initial_scale <= max_scale or not math.isfinite(max_scale):
+            raise ValueError(f"expected 0 < initial_scale <= max_scale, got {initial_scale} and {max_scale}")
+        self.initial_scale, self.max_scale = float(initial_scale), float(max_scale)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
+
+    def config(self):
+        return {"initial_scale": self.initial_scale, "max_scale": self.max_scale}
+
+    @property
+    def logit_scale(self):
+        """The multiplier (0-d tensor), at most ``max_scale``."""
+        return self.log_scale.clamp(max=math.log(self.max_scale)).exp()
+
+    @torch.no_grad()
+    def clamp(self):
+        """Bring the parameter back to the limit, so that it does not wander where it has no gradient."""
+        self.log_scale.clamp_(max=math.log(self.max_scale))
+
+    def of_pair(self, x, y, stars_x, stars_y):
+        """The loss (0-d) of two instruments' rows."""
+        raise NotImplementedError
+
+    def forward(self, vectors, stars):
+        losses = [self.of_pair(vectors[a], vectors[b], stars[a], stars[b]) for a, b in self.pairs(vectors, stars)]
+        return torch.stack(losses).mean() if losses else self.nothing(vectors)
+
+
+class InfoNCE(_Scaled):
+    """Symmetric InfoNCE over every pair of instruments that share a star, with a learned logit scale.
+
+    The loss of CLIP (Radford et al. 2021, arXiv 2103.00020), in which all rows of one star are positives; see
+    `specalign.ops.info_nce`.
 
     Parameters
     ----------
     initial_scale, max_scale : float
         The multiplier of the cosines at the start, and the clamp that keeps one hard pair from ruling the gradient.
+
+    Raises
+    ------
+    ValueError
+        Not ``0 < initial_scale <= max_scale``.
 
     Examples
     --------
@@ -30,43 +142,115 @@ class InfoNCE(nn.Module):
     """
 
     def __init__(self, initial_scale=15.5, max_scale=200.0):
-        super().__init__()
-        if not 0 < initial_scale <= max_scale or not math.isfinite(max_scale):
-            raise ValueError(f"expected 0 < initial_scale <= max_scale, got {initial_scale} and {max_scale}")
-        self.max_scale = float(max_scale)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
+        super().__init__(initial_scale, max_scale)
 
-    @property
-    def logit_scale(self):
-        """The multiplier (0-d tensor), at most ``max_scale``."""
-        return self.log_scale.clamp(max=math.log(self.max_scale)).exp()
+    def of_pair(self, x, y, stars_x, stars_y):
+        return info_nce(x, y, self.logit_scale, stars_x, stars_y)
 
-    @torch.no_grad()
-    def clamp(self):
-        """Bring the parameter back to the limit, so that it does not wander where it has no gradient."""
-        self.log_scale.clamp_(max=math.log(self.max_scale))
 
-    def forward(self, vectors, stars):
-        """Mean over the pairs of instruments that share a star.
+class Sigmoid(_Scaled):
+    """The sigmoid loss over every pair of instruments that share a star, with learned scale and bias.
 
-        Parameters
-        ----------
-        vectors : dict of str to (n, D) `~torch.Tensor`
-            Of unit length.
-        stars : dict of str to (n,) int64 `~torch.Tensor`
-            Equal for rows of one star.
+    Each pair of rows is judged alone: one star or not (SigLIP; Zhai et al. 2023, arXiv 2303.15343, whose initial
+    values are the defaults); see `specalign.ops.sigmoid_loss`.
 
-        Returns
-        -------
-        `~torch.Tensor`
-            0-d; 0, without gradient, where no two instruments share a star.
-        """
-        losses = [
-            info_nce(vectors[a], vectors[b], self.logit_scale, stars[a], stars[b])
-            for a, b in itertools.combinations(sorted(vectors), 2)
-            if bool(torch.isin(stars[a], stars[b]).any())
-        ]
-        return torch.stack(losses).mean() if losses else next(iter(vectors.values())).sum() * 0
+    Parameters
+    ----------
+    initial_scale, max_scale : float
+        The multiplier of the cosines at the start, and its clamp.
+    initial_bias : float
+        What is added to the scaled cosines at the start; below 0, since most pairs of rows are of two stars.
+
+    Raises
+    ------
+    ValueError
+        Not ``0 < initial_scale <= max_scale``, or a bias that is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.objectives import Sigmoid
+    >>> objective, star = Sigmoid(), torch.arange(2)
+    >>> loss = objective({"a": torch.eye(2), "b": torch.eye(2)}, {"a": star, "b": star})
+    >>> round(float(loss.detach()), 3)  # log 2 for the pair of each star, whose logit is 10 - 10
+    0.693
+    """
+
+    def __init__(self, initial_scale=10.0, max_scale=200.0, initial_bias=-10.0):
+        super().__init__(initial_scale, max_scale)
+        if not math.isfinite(initial_bias):
+            raise ValueError(f"initial_bias: expected a finite number, got {initial_bias}")
+        self.initial_bias = float(initial_bias)
+        self.logit_bias = nn.Parameter(torch.tensor(self.initial_bias))
+
+    def config(self):
+        return super().config() | {"initial_bias": self.initial_bias}
+
+    def of_pair(self, x, y, stars_x, stars_y):
+        return sigmoid_loss(x, y, self.logit_scale, self.logit_bias, stars_x, stars_y)
+
+
+def get_objective(name, *, seed=0, **options):
+    """Build an objective by its plugin's name.
+
+    Parameters
+    ----------
+    name : str
+        ``"info_nce"``, ``"sigmoid"`` or the name of an installed plugin.
+    seed : int
+        Of the initial parameters, where they are random; the global random state is left as it is.
+    **options
+        Keywords of the objective.
+
+    Returns
+    -------
+    Objective
+
+    Raises
+    ------
+    TypeError, ValueError
+        An option is unknown or wrong.
+    UnknownPluginError, PluginError
+        No such objective, or it breaks the contract; the message names the clause.
+
+    Examples
+    --------
+    >>> from specalign.alignment import get_objective
+    >>> get_objective("sigmoid", max_scale=100).config()
+    {'initial_scale': 10.0, 'max_scale': 100.0, 'initial_bias': -10.0}
+    """
+    factory = load_plugin("objectives", name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        objective = factory(**options)
+        if type(objective) not in _CHECKED:
+            check_objective(objective, name)
+            _CHECKED.add(type(objective))
+    return objective
+
+
+def check_objective(objective, name):
+    """Check the first clauses of an objective's contract; `specalign.testing.check_objective` holds it to all.
+
+    Raises
+    ------
+    PluginError
+        Names the clause that failed.
+
+    Examples
+    --------
+    >>> from specalign.alignment.objectives import InfoNCE, check_objective
+    >>> check_objective(InfoNCE(), "info_nce")
+    """
+    if not isinstance(objective, Objective):
+        raise PluginError(f"the objective plugin {name!r} gives a {type(objective).__name__}, expected an Objective")
+    check_config(objective, name)
+    check_buffers(objective, name)
+    vectors, star = torch.eye(3), torch.arange(3)
+    with torch.no_grad():
+        loss = objective({"a": vectors, "b": vectors}, {"a": star, "b": star})
+    if not isinstance(loss, torch.Tensor) or loss.shape != () or not bool(loss.isfinite()):
+        raise PluginError(f"{name!r}: forward on 3 stars must give a finite 0-d tensor, got {loss!r}")
 
 
 def label_loss(predicted, target, weight=None):

@@ -1,5 +1,6 @@
 """An aligner's parts to named tensors, and back, without believing what a file says of them."""
 
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.checkpoint import REGRESSOR, stated_member
 from specalign.alignment.history import History, LabelHistory
-from specalign.alignment.objectives import InfoNCE
+from specalign.alignment.objectives import Objective, check_objective
 from specalign.alignment.targets import LabelScaler
 from specalign.data.scaling import METHODS, ColumnScaler
 from specalign.data.scheme import LabelScheme
@@ -23,6 +24,7 @@ from specalign.plugins import find_plugins, load_plugin
 __all__ = [
     "Parts",
     "RegressorParts",
+    "filled",
     "plugin_name",
     "restore",
     "restore_regressor",
@@ -41,7 +43,8 @@ class Parts:
     choices: dict
     records: dict
     head: torch.nn.Module | None
-    objective: InfoNCE
+    objective: Objective
+    objective_choice: tuple
     labels: LabelScaler | None
     history: History
 
@@ -68,22 +71,28 @@ def tensors(encoders, head, objective):
     return {f"{prefix}.{key}": value for prefix, part in modules.items() for key, value in part.state_dict().items()}
 
 
-def plugin_name(encoder):
-    """The name under which an encoder's class is installed.
+def plugin_name(kind, part):
+    """The name under which the class of an encoder or objective is installed.
 
     Raises
     ------
     PluginError
         It is not: it would not be found again.
     """
-    place = f"{type(encoder).__module__}:{type(encoder).__qualname__}"
-    for plugin in find_plugins("encoders"):
-        if f"{plugin.module}:{plugin.attribute}" == place:
+    for plugin in find_plugins(kind):
+        if _is_class_of(plugin, type(part)):
             return plugin.name
     raise PluginError(
-        f"the encoder {place} is no installed plugin, so a saved aligner could not be loaded; add it to the entry "
-        f"points specalign.encoders of its distribution"
+        f"the {kind[:-1]} {type(part).__module__}:{type(part).__qualname__} is no installed plugin, so a saved aligner "
+        f"could not be loaded; add it to the entry points specalign.{kind} of its distribution"
     )
+
+
+def _is_class_of(plugin, cls):
+    """Whether an entry point gives a class, perhaps under a shorter path; what nobody has imported stays so."""
+    if (plugin.module, plugin.attribute) == (cls.__module__, cls.__qualname__):
+        return True
+    return getattr(sys.modules.get(plugin.module), plugin.attribute or "", None) is cls
 
 
 def restore(description, stored, folder):
@@ -138,9 +147,9 @@ def _restore(description, stored):
     labels = LabelScaler(**description["labels"]) if description["labels"] else None
     head = None
     if labels is not None:
-        head = _filled(lambda: torch.nn.Linear(description["embed_dim"], len(labels.names)), stored, "head.", taken)
-    maximum = description["objective"]["max_scale"]
-    objective = _filled(lambda: InfoNCE(max_scale=maximum), stored, "objective.", taken)
+        head = filled(lambda: torch.nn.Linear(description["embed_dim"], len(labels.names)), stored, "head.", taken)
+    objective_choice = _objective_choice(description["objective"])
+    objective = _objective(*objective_choice, stored, taken)
     _check_left(stored, taken)
     return Parts(
         description["embed_dim"],
@@ -149,6 +158,7 @@ def _restore(description, stored):
         {name: InstrumentRecord(**entry["record"]) for name, entry in entries.items()},
         head,
         objective,
+        objective_choice,
         labels,
         History.from_dict(description["history"]),
     )
@@ -165,7 +175,7 @@ def _restore_regressor(description, stored):
     encoder = _encoder(description, stored, "encoders.spectra.", taken)
     head, n_labels = None, len(scheme.names)
     if encoder.embed_dim != n_labels:
-        head = _filled(lambda: torch.nn.Linear(encoder.embed_dim, n_labels), stored, "head.", taken).eval()
+        head = filled(lambda: torch.nn.Linear(encoder.embed_dim, n_labels), stored, "head.", taken).eval()
     _check_left(stored, taken)
     record, history = InstrumentRecord(**description["record"]), LabelHistory.from_dict(description["history"])
     return RegressorParts(*_choice(description), encoder, head, scaler, scheme, errors, record, history)
@@ -182,7 +192,7 @@ def _choice(entry):
 
 def _encoder(entry, stored, prefix, taken):
     factory = load_plugin("encoders", entry["encoder"])
-    encoder = _filled(lambda: factory(**entry["config"]), stored, prefix, taken)
+    encoder = filled(lambda: factory(**entry["config"]), stored, prefix, taken)
     # an option that is younger than the file has its default
     if not isinstance(encoder, Encoder) or encoder.config() != encoder.config() | entry["config"]:
         raise CheckpointError(f"the encoder {entry['encoder']!r} does not build what its configuration says")
@@ -190,15 +200,56 @@ def _encoder(entry, stored, prefix, taken):
     return encoder.eval()
 
 
-def _filled(build, stored, prefix, taken):
-    """A module with stored tensors; it is built without memory, so that a stated size costs nothing by itself."""
+def _objective_choice(entry):
+    """Name and options; the first files had the one option of the one objective in their place."""
+    entry = dict(entry)
+    name = entry.pop("name")
+    return name, entry.get("config", entry)
+
+
+def _objective(name, config, stored, taken):
+    factory = load_plugin("objectives", name)
+    objective = filled(lambda: factory(**config), stored, "objective.", taken)
+    # as for an encoder
+    if not isinstance(objective, Objective) or objective.config() != objective.config() | config:
+        raise CheckpointError(f"the objective {name!r} does not build what its configuration says")
+    check_objective(objective, name)
+    return objective.eval()
+
+
+def filled(build, stored, prefix="", taken=None):
+    """A module with stored tensors; it is built without memory, so that a stated size costs nothing by itself.
+
+    Parameters
+    ----------
+    build : callable
+        Gives the module, whose tensors are replaced.
+    stored : dict of str to `~torch.Tensor`
+    prefix : str
+        Of the names that are the module's.
+    taken : set of str, optional
+        Gets the names that were used.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, has another shape or type, or is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.weights import filled
+    >>> filled(lambda: torch.nn.Linear(1, 1), {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}).weight.item()
+    1.0
+    """
     with torch.device("meta"):
         module = build()
     own = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
     for key, value in module.state_dict().items():
         _check_tensor(prefix + key, own.get(key), value)
     module.load_state_dict(own, strict=True, assign=True)
-    taken.update(prefix + key for key in own)
+    if taken is not None:
+        taken.update(prefix + key for key in own)
     return module
 
 

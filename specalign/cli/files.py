@@ -32,7 +32,11 @@ def expand(patterns, written=False):
 def add_instrument(parser):
     """Add the options that choose an instrument."""
     parser.add_argument(
-        "--instrument", metavar="NAME", help="the instrument; by default the built-in one that reads the file"
+        "--instrument",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="the instrument, or several that are tried in turn; by default the built-in ones",
     )
     parser.add_argument(
         "--option",
@@ -44,17 +48,19 @@ def add_instrument(parser):
 
 
 def chosen_instruments(arguments):
-    """The instrument that was named, or every built-in one.
+    """The instruments that were named, or every built-in one.
 
     Another distribution's code runs only when it is asked for by name.
     """
     from specalign.instruments import get_instrument
     from specalign.plugins import find_plugins
 
-    if arguments.instrument:
-        return [get_instrument(arguments.instrument, **_options(arguments.option))]
-    if arguments.option:
-        raise UsageError("--option needs --instrument")
+    given = arguments.instrument
+    names = list(dict.fromkeys([given] if isinstance(given, str) else given))  # a run file may state one word
+    if arguments.option and len(names) != 1:
+        raise UsageError("--option needs one --instrument" if names else "--option needs --instrument")
+    if names:
+        return [get_instrument(name, **_options(arguments.option)) for name in names]
     return [get_instrument(p.name) for p in find_plugins("instruments") if p.distribution == "specalign"]
 
 
@@ -82,8 +88,18 @@ def read_spectra(path, instruments, visits="combined"):
             return instrument, instrument.read(path, visits=visits)
         except UnknownProductError:
             continue
-    names = ", ".join(instrument.name for instrument in instruments)
-    raise UnknownProductError(f"{path}: no product of {names}; --instrument NAME tells what that one expects")
+    names = [instrument.name for instrument in instruments]
+    raise UnknownProductError(
+        f"{path}: no product of {', '.join(names)}; --instrument NAME tells what that one expects{_untried(names)}"
+    )
+
+
+def _untried(names):
+    """The installed instruments that were not asked, since they were not named."""
+    from specalign.plugins import find_plugins
+
+    others = sorted({plugin.name for plugin in find_plugins("instruments")} - set(names))
+    return f" ({', '.join(others)} not tried)" if others else ""
 
 
 def wants_progress(arguments):

@@ -27,6 +27,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--encoder", nargs="+", default=[], metavar="INSTRUMENT=NAME", help="encoders other than the default one"
     )
+    parser.add_argument("--objective", default="info_nce", metavar="NAME", help="what the training makes small")
     add_label_file(parser, required=False)
     parser.add_argument("--embed-dim", type=PositiveInt, default=128, help="length of the vectors")
     parser.add_argument("--max-epochs", type=PositiveInt, default=30, help="times that every star is seen at most")
@@ -43,7 +44,7 @@ def run(arguments):
 
     prepared = read_prepared(arguments.prepared)
     labels = read_label_file(arguments)
-    aligner = Aligner(_encoders(arguments, prepared), embed_dim=arguments.embed_dim)
+    aligner = Aligner(_encoders(arguments, prepared), embed_dim=arguments.embed_dim, objective=arguments.objective)
     aligner.fit(
         prepared,
         labels=labels,

@@ -8,7 +8,16 @@ from torch import nn
 
 from specalign.exceptions import PluginError
 
-__all__ = ["Encoder", "as_tensor", "check_encoder", "positive", "signal_to_noise"]
+__all__ = [
+    "Encoder",
+    "as_tensor",
+    "check_buffers",
+    "check_config",
+    "check_encoder",
+    "check_output",
+    "positive",
+    "signal_to_noise",
+]
 
 
 class Encoder(nn.Module):
@@ -19,6 +28,8 @@ class Encoder(nn.Module):
 
     An encoder that begins with a fixed reduction of the pixels sets ``summarizes`` and supplies `summarize`,
     `encode_summary` and `add_noise` instead of `encode`: training then reduces each spectrum once.
+
+    An encoder for which every good pixel is worth the same says ``uses_ivar = False``.
 
     Parameters
     ----------
@@ -33,6 +44,7 @@ class Encoder(nn.Module):
     """
 
     summarizes = False
+    uses_ivar = True
 
     def __init__(self, n_pixels, embed_dim=128):
         super().__init__()
@@ -124,7 +136,8 @@ class Encoder(nn.Module):
         flux, ivar = flux.masked_fill(mask, 0), ivar.masked_fill(mask, 0)
         _check_good(flux, torch.isfinite(flux), "flux", "NaN or Inf")
         _check_good(ivar, torch.isfinite(ivar) & (ivar >= 0), "ivar", "NaN, Inf or negative values")
-        return flux, ivar, mask | (ivar == 0)
+        mask = mask | (ivar == 0)
+        return flux.masked_fill(mask, 0), ivar, mask
 
 
 def positive(name, value):
@@ -207,15 +220,49 @@ def check_encoder(encoder, name):
     """
     if not isinstance(encoder, Encoder):
         raise PluginError(f"the encoder plugin {name!r} gives a {type(encoder).__name__}, expected an Encoder")
-    config = encoder.config()
-    if not isinstance(config, dict) or not {"n_pixels", "embed_dim"} <= set(config):
-        raise PluginError(f"{name!r}: config() must be a dict with n_pixels and embed_dim, got {config!r}")
+    check_config(encoder, name, ("n_pixels", "embed_dim"))
+    check_buffers(encoder, name)
+    check_output(encoder, name)
+
+
+def check_config(module, name, needed=()):
+    """Check that ``config`` gives JSON-like keywords, the needed ones among them.
+
+    Raises
+    ------
+    PluginError
+        Says what it gives.
+
+    Examples
+    --------
+    >>> from specalign.encoders.base import Encoder, check_config
+    >>> check_config(Encoder(n_pixels=9), "theirs", needed=("n_pixels",))
+    """
+    config = module.config()
+    if not isinstance(config, dict) or not set(needed) <= set(config):
+        what = f"a dict with {' and '.join(needed)}" if needed else "a dict"
+        raise PluginError(f"{name!r}: config() must be {what}, got {config!r}")
     if bad := [key for key, value in config.items() if not _is_plain(value)]:
         raise PluginError(f"{name!r}: config() must hold JSON-like values, but {bad[0]!r} is {config[bad[0]]!r}")
-    persistent = encoder.state_dict()
-    if lost := [key for key, _ in encoder.named_buffers() if key not in persistent]:
+
+
+def check_buffers(module, name):
+    """Check that every buffer is saved.
+
+    Raises
+    ------
+    PluginError
+        Names a buffer that is not.
+
+    Examples
+    --------
+    >>> from specalign import get_encoder
+    >>> from specalign.encoders.base import check_buffers
+    >>> check_buffers(get_encoder("mlp", n_pixels=9), "mlp")
+    """
+    persistent = module.state_dict()
+    if lost := [key for key, _ in module.named_buffers() if key not in persistent]:
         raise PluginError(f"{name!r}: the buffer {lost[0]!r} is not persistent, so it would not be saved")
-    _check_output(encoder, name)
 
 
 def _is_plain(value):
@@ -224,7 +271,20 @@ def _is_plain(value):
     return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _check_output(encoder, name):
+def check_output(encoder, name):
+    """Check that two spectra become two finite vectors of float32.
+
+    Raises
+    ------
+    PluginError
+        Says what came.
+
+    Examples
+    --------
+    >>> from specalign import get_encoder
+    >>> from specalign.encoders.base import check_output
+    >>> check_output(get_encoder("mlp", n_pixels=9), "mlp")
+    """
     rows = torch.ones(2, encoder.n_pixels)
     training = encoder.training
     with torch.no_grad():
@@ -235,3 +295,5 @@ def _check_output(encoder, name):
         raise PluginError(
             f"{name!r}: forward on 2 spectra must give finite vectors of shape (2, {encoder.embed_dim}), got {shape}"
         )
+    if out.dtype != torch.float32:
+        raise PluginError(f"{name!r}: forward must give vectors of torch.float32, got {out.dtype}")

@@ -42,6 +42,8 @@ class StarNet(Encoder):
     7406903
     """
 
+    uses_ivar = False
+
     def __init__(self, n_pixels, embed_dim=128, filters=(4, 16), filter_length=8, pool_length=4, hidden=(256, 128)):
         super().__init__(n_pixels, embed_dim)
         self.filters = [positive("filters", number) for number in filters]

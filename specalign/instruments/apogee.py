@@ -33,6 +33,8 @@ class Apogee(Instrument):
 
     name = "apogee"
     reader = "specalign.io.apogee"
+    version = "1"
+    citation = "Majewski et al. 2017, AJ 154, 94, doi:10.3847/1538-3881/aa784d"
     # Residuals of bright sky lines are several times the stated errors.
     bad_names = ("SIG_SKYLINE",)
     defects = ("BADPIX", "CRPIX")
@@ -53,3 +55,9 @@ class Apogee(Instrument):
             normalization=rules[normalization],
             options={"normalization": normalization},
         )
+
+    def write_example(self, path, rng):
+        """See `Instrument.write_example`: an aspcapStar file."""
+        from specalign.mock.examples import write_survey_file
+
+        return write_survey_file(self, path, rng)

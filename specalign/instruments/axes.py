@@ -5,7 +5,7 @@ import numpy as np
 
 from specalign.exceptions import SpectrumError, SpectrumUnitError
 
-__all__ = ["FLUX_DENSITY", "check_increasing", "flux_scale", "preferred_unit", "vacuum_angstrom"]
+__all__ = ["FLUX_DENSITY", "check_increasing", "flux_scale", "preferred_unit", "spectrum_axis", "vacuum_angstrom"]
 
 FLUX_DENSITY = u.Unit("1e-17 erg / (s cm2 Angstrom)")
 
@@ -79,6 +79,24 @@ def check_increasing(values, flipped=False):
             f"spectral_axis: expected values that are {rule}, got {values[first]:g} Angstrom at index {index} "
             f"({int(bad.sum())} of {values.size} pixels); drop or repair those pixels"
         )
+
+
+def spectrum_axis(axis):
+    """A grid as specutils takes it: coefficients, which are bare numbers here, are counted in pixels there.
+
+    Parameters
+    ----------
+    axis : `~astropy.units.Quantity` (P,)
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> from specalign.instruments.axes import spectrum_axis
+    >>> spectrum_axis(np.arange(3) * u.dimensionless_unscaled)
+    <Quantity [0., 1., 2.] pix>
+    """
+    return axis.value * u.pix if axis.unit == u.dimensionless_unscaled else axis
 
 
 def preferred_unit(unit):

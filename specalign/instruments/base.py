@@ -13,6 +13,7 @@ import numpy as np
 from specalign.exceptions import EmptySpectrumError, SpectrumError
 from specalign.instruments.axes import flux_scale, preferred_unit
 from specalign.instruments.continuum import Unchanged
+from specalign.instruments.examples import Examples
 from specalign.instruments.frames import plan_shift, window_factor
 from specalign.instruments.masking import MASK_VERSION, MaskRules, flag_pixels
 from specalign.instruments.output import Output, assemble, join_covariance
@@ -24,7 +25,7 @@ from specalign.io.quality import COMMON_BITS, bit_value
 __all__ = ["Instrument"]
 
 
-class Instrument:
+class Instrument(Examples):
     """One spectrograph: its products, its grid, its rules.
 
     A plugin subclasses it, sets the class attributes, and passes grid and rules to ``__init__``.
@@ -45,6 +46,10 @@ class Instrument:
     name : str
     reader : str
         Module with ``PRODUCTS``, ``QUALITY_BITS``, ``BAD_BITS`` and ``read``.
+    version : str
+        Of the plugin's grid, rules and reader; raise it where the same file would give other arrays.
+    citation : str
+        Paper of the instrument, with a DOI, a bibcode or an arXiv number.
     bad_names : tuple of str
         Own bits that mask a pixel, besides the reader's ``BAD_BITS`` and `specalign.instruments.masking.ALWAYS_BAD`.
     edge_pixels : int
@@ -65,6 +70,8 @@ class Instrument:
 
     name = ""
     reader = ""
+    version = ""
+    citation = ""
     bad_names = ()
     edge_pixels = 0
     windows = ()

@@ -44,6 +44,11 @@ def _products(one):
     return isinstance(one.products, tuple) and all(isinstance(product, Product) for product in one.products)
 
 
+def _origin(one):
+    """An instrument that is not a subclass may do without; `specalign.testing` asks that they are not empty."""
+    return all(isinstance(getattr(one, name, ""), str) for name in ("version", "citation"))
+
+
 def _faults(one):
     """An instrument that is not a subclass may do without."""
     gaps, defects = getattr(one, "gaps", ()), getattr(one, "defects", ())
@@ -68,6 +73,7 @@ CLAUSES = (
     ("bad_bits is an integer of 32 bits without PARTIAL", _bad_bits),
     ("gaps and defects are tuples, and their bits are in quality_bits", _faults),
     ("mask_version is a str", lambda one: isinstance(one.mask_version, str)),
+    ("version and citation are str", _origin),
     ("options survive JSON", lambda one: json.loads(json.dumps(one.options)) == one.options),
     ("record is an InstrumentRecord", lambda one: isinstance(one.record, InstrumentRecord)),
     ("read, prepare, prepare_arrays, mask and resample can be called", _verbs),

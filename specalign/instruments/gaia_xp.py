@@ -51,6 +51,11 @@ class GaiaXP(Instrument):
 
     name = "gaia_xp"
     reader = "specalign.io.gaia_xp"
+    version = "1"
+    citation = (
+        "De Angeli et al. 2023, A&A 674, A2, doi:10.1051/0004-6361/202243680; "
+        "Montegriffo et al. 2023, A&A 674, A3, doi:10.1051/0004-6361/202243880"
+    )
     velocity_resolved = False
     defects = ()  # a mean spectrum is a sum of functions: no pixel of it is bad alone
 
@@ -80,6 +85,26 @@ class GaiaXP(Instrument):
         if self.axis_kind == "coefficient":
             return self.detector(rows, block, scale)
         return super().regrid(rows, block, factor, scale)
+
+    def make_example(self, rng, n=4):
+        """See `Instrument.make_example`; coefficients are those that give the samples of an example.
+
+        Raises
+        ------
+        MissingExtraError
+            Coefficients need GaiaXPy.
+        """
+        if self.axis_kind == "wavelength":
+            return super().make_example(rng, n)
+        from specalign.mock.examples import xp_coefficients
+
+        return xp_coefficients(self, rng, n)
+
+    def write_example(self, path, rng):
+        """See `Instrument.write_example`: a table of XP_SAMPLED or of XP_CONTINUOUS."""
+        from specalign.mock.examples import write_survey_file, write_xp_continuous
+
+        return (write_survey_file if self.axis_kind == "wavelength" else write_xp_continuous)(self, path, rng)
 
 
 class CoefficientPivot:

@@ -13,6 +13,7 @@ from specalign.instruments.continuum import (
     check_rule,
     segments_of,
 )
+from specalign.instruments.examples import simulated_example
 from specalign.instruments.masking import Window
 
 __all__ = ["Lamost"]
@@ -51,6 +52,11 @@ class Lamost(Instrument):
 
     name = "lamost"
     reader = "specalign.io.lamost"
+    version = "1"
+    citation = (
+        "Cui et al. 2012, RAA 12, 1197, doi:10.1088/1674-4527/12/9/003; "
+        "Zhao et al. 2012, RAA 12, 723, doi:10.1088/1674-4527/12/7/002"
+    )
     defects = ("AND_BADCCD",)
     edge_pixels = 5
 
@@ -87,6 +93,17 @@ class Lamost(Instrument):
                 f"get_instrument('lamost', mode={min(needed)!r})"
             )
         return super().convert(rows)
+
+    def make_example(self, rng, n=4):
+        """See `Instrument.make_example`: stars as a file of this mode has them."""
+        mine = [product for product in self.products if PRODUCT_MODES[product.name] == self.options["mode"]]
+        return simulated_example(self, rng, n, product=mine[0])
+
+    def write_example(self, path, rng):
+        """See `Instrument.write_example`: a file of low resolution, or both arms of one of medium resolution."""
+        from specalign.mock.examples import write_lamost_mrs, write_survey_file
+
+        return (write_survey_file if self.options["mode"] == "lrs" else write_lamost_mrs)(self, path, rng)
 
 
 def _arm(step, lower, upper):

@@ -129,6 +129,10 @@ class Nirspec(Instrument):
 
     name = "nirspec"
     reader = "specalign.io.nirspec"
+    version = "1"
+    citation = (
+        "Jakobsen et al. 2022, A&A 661, A80, arXiv:2202.03305; Böker et al. 2023, PASP 135, 038001, arXiv:2301.13766"
+    )
     bad_names = ("SATURATED", "OUTLIER", "DEAD", "NO_FLAT_FIELD", "OPEN", "OTHER_BAD_PIXEL")
     defects = ("OUTLIER", "DEAD")
     edge_pixels = 3
@@ -167,8 +171,15 @@ class Nirspec(Instrument):
 
     def convert(self, rows):
         """Hook: refuse rows of another disperser or filter."""
-        self._check_setting(rows.extra, f"object {str(rows.facts.object_id[0])!r}")
+        if len(rows):
+            self._check_setting(rows.extra, f"object {str(rows.facts.object_id[0])!r}")
         return super().convert(rows)
+
+    def write_example(self, path, rng):
+        """See `Instrument.write_example`: an x1d file."""
+        from specalign.mock.examples import write_survey_file
+
+        return write_survey_file(self, path, rng)
 
     def _check_setting(self, stated, where):
         keys = ("disperser", "filter")

@@ -6,7 +6,7 @@ from astropy.nddata import InverseVariance
 from specutils import Spectrum
 
 from specalign.exceptions import SpectrumError
-from specalign.instruments.axes import flux_scale, preferred_unit
+from specalign.instruments.axes import flux_scale, preferred_unit, spectrum_axis
 from specalign.instruments.frames import plan_shift
 from specalign.instruments.resolution import (
     added_sigma,
@@ -52,7 +52,7 @@ def resample_spectrum(instrument, spectrum):
     }
     return Spectrum(
         flux=np.where(bad, 0.0, flux[0]) << unit,
-        spectral_axis=instrument.spectral_axis,
+        spectral_axis=spectrum_axis(instrument.spectral_axis),
         uncertainty=InverseVariance(np.where(bad | (rows.ivar is None), 0.0, ivar[0]) << unit**-2),
         mask=bad,
         meta={**spectrum.meta, **changed},

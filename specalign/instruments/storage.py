@@ -14,6 +14,7 @@ from astropy.table import QTable
 from specutils import Spectrum
 
 from specalign.exceptions import CorruptFileError, UnknownProductError
+from specalign.instruments.axes import spectrum_axis
 from specalign.instruments.prepared import InstrumentRecord, PreparedSpectra, empty_rejected, grid_digest
 from specalign.io.files import atomic_write
 from specalign.io.fits_files import native, open_fits
@@ -41,7 +42,7 @@ def row_to_spectrum(prepared, i, absolute):
     }
     return Spectrum(
         flux=prepared.flux[i] * factor << unit,
-        spectral_axis=prepared.spectral_axis,
+        spectral_axis=spectrum_axis(prepared.spectral_axis),
         uncertainty=InverseVariance(prepared.ivar[i] / np.square(factor) << unit**-2),
         mask=prepared.mask[i].copy(),
         meta=meta,

@@ -254,8 +254,14 @@ def _scalar(value):
 
 
 def _is_one_source(columns, named):
-    """A row a sample, with the source named beside the table, instead of a row a source."""
-    return named and set(columns) >= _ONE_SOURCE and "source_id" not in columns
+    """A row a sample, with the source named beside the table, instead of a row a source.
+
+    The archive gives the spectra of RVS so, too: from 846 nm, in 2401 samples.
+    """
+    if not named or not set(columns) >= _ONE_SOURCE or "source_id" in columns:
+        return False
+    wavelength = columns["wavelength"]
+    return len(wavelength) == SAMPLING.size or (len(wavelength) > 0 and wavelength[0] == SAMPLING[0])
 
 
 def _one_source(origin, columns, facts):

@@ -15,10 +15,10 @@ from specalign.io.files import atomic_write
 from specalign.mock.labels import BLOCK, draw_labels, measure_labels
 from specalign.mock.model import SETUPS, noise, spectrum
 
-__all__ = ["write_survey"]
+__all__ = ["LEVEL", "write_stars", "write_survey"]
 
 _SNR = {"apogee": (60, 300), "nirspec": (40, 250), "lamost": (20, 150), "gaia_xp": (60, 600)}  # log-uniform ranges
-_LEVEL = {"apogee": 1.0, "nirspec": 2e-3, "lamost": 400.0, "gaia_xp": 3e-16}  # typical flux in the product's unit
+LEVEL = {"apogee": 1.0, "nirspec": 2e-3, "lamost": 400.0, "gaia_xp": 3e-16}  # typical flux in the product's unit
 _BAD = {"apogee": 0.004, "nirspec": 0.006, "lamost": 0.003, "gaia_xp": 0.0}  # chance that a run of bad pixels starts
 _COMBINED = ("apogee", "gaia_xp")
 # km/s (1 sigma): how far a later visit's wavelengths are off from the first's, a fifth of a NIRSpec pixel (a star is
@@ -93,7 +93,7 @@ def write_survey(
             for visit in range(1 if name in _COMBINED else visits):
                 stars = _observe(name, labels[start : start + BLOCK], (seed, start // BLOCK, visit), snr)
                 stars = _present(stars, n_stars - start, (seed, start // BLOCK), name, missing)
-                paths[name] += _WRITERS[name](folder / name, stars, visit) if len(stars["labels"]) else []
+                paths[name] += write_stars(folder / name, name, stars, visit) if len(stars["labels"]) else []
     catalogue = _write_table(folder / "catalogue.ecsv", measure_labels(labels[:n_stars], seed))
     return {**paths, "catalogue": catalogue, "labels": _write_table(folder / "labels.ecsv", labels[:n_stars])}
 
@@ -170,10 +170,30 @@ def _flux(name, stars):
     flux = spectrum(name, stars["labels"], stars["velocity"] * u.km / u.s)[1].value
     if SETUPS[name].normalized:
         return flux
-    level = (_LEVEL[name] * 10 ** stars["level"] / np.median(flux, axis=1))[:, None]
+    level = (LEVEL[name] * 10 ** stars["level"] / np.median(flux, axis=1))[:, None]
     if name == "lamost":  # its flux calibration is relative
         level = level * (1 + 0.03 * stars["tilt"][:, None] * np.linspace(-1, 1, flux.shape[1]))
     return flux * level
+
+
+def write_stars(folder, instrument, stars, visit=0):
+    """Write files of stars that are drawn already.
+
+    Parameters
+    ----------
+    folder : `~pathlib.Path`
+    instrument : {"apogee", "nirspec", "lamost", "gaia_xp"}
+    stars : dict
+        ``labels`` (N rows) as `draw_labels` gives them; ``flux``, ``error`` and ``bad`` (N, P) on the axis of the
+        instrument's setup; ``snr``, ``velocity`` (km/s), ``velocity_error`` and ``offset`` (N,).  For nirspec also
+        ``axis`` (P,) in Angstrom and ``setting``, its disperser and filter, where they are not those of the survey.
+    visit : int
+
+    Returns
+    -------
+    list of `~pathlib.Path`
+    """
+    return _WRITERS[instrument](folder, stars, visit)
 
 
 def _write_apogee(folder, stars, visit):
@@ -205,12 +225,13 @@ def _write_nirspec(folder, stars, visit):
     """Pipeline x1d files of G140H/F100LP: barycentric, no velocity known, the detector gap is NaN and flagged."""
     units = {"WAVELENGTH": "um", "FLUX": "Jy", "FLUX_ERROR": "Jy"}
     asdf = np.array([(_ASDF,)], dtype=[("ASDF_METADATA", f"S{len(_ASDF)}")])
+    grating, blocking = stars.get("setting", ("G140H", "F100LP"))
     paths = []
     for i, star in enumerate(stars["labels"]):
         row, number = _x1d_rows(stars, i), int(star["object_id"][-6:])
         cards = [
-            ("TELESCOP", "JWST"), ("INSTRUME", "NIRSPEC"), ("EXP_TYPE", "NRS_MSASPEC"), ("GRATING", "G140H"),
-            ("FILTER", "F100LP"), ("DATAMODL", "MultiSpecModel"), ("TARGNAME", "MOCK"), ("PROGRAM", "00000"),
+            ("TELESCOP", "JWST"), ("INSTRUME", "NIRSPEC"), ("EXP_TYPE", "NRS_MSASPEC"), ("GRATING", grating),
+            ("FILTER", blocking), ("DATAMODL", "MultiSpecModel"), ("TARGNAME", "MOCK"), ("PROGRAM", "00000"),
             ("OBSERVTN", f"{visit + 1:03d}"), ("TARG_RA", star["ra"].value), ("TARG_DEC", star["dec"].value),
         ]  # fmt: skip
         source = [("SOURCEID", number), ("SRCNAME", star["object_id"]), ("SRCALIAS", star["object_id"]),
@@ -223,9 +244,9 @@ def _write_nirspec(folder, stars, visit):
 
 def _x1d_rows(stars, i):
     names = ["WAVELENGTH", "FLUX", "FLUX_ERROR", "DQ", "NPIXELS"]
-    axis = SETUPS["nirspec"].axis
+    axis = stars.get("axis", SETUPS["nirspec"].axis)
     rows = np.zeros(len(axis), dtype=[(name, ">i4" if name == "DQ" else ">f8") for name in names])
-    gap = np.abs(axis - 14470 - 60 * stars["offset"][i]) < 390
+    gap = (np.abs(axis - 14470 - 60 * stars["offset"][i]) < 390) & ("axis" not in stars)
     quality = np.where(gap, 1 + 512, np.where(stars["bad"][i], 1 + 4, 0))  # DO_NOT_USE with NON_SCIENCE or JUMP_DET
     rows["WAVELENGTH"], rows["NPIXELS"], rows["DQ"] = axis / 1e4, 6, quality - 2**31
     rows["FLUX"], rows["FLUX_ERROR"] = np.where(gap, np.nan, (stars["flux"][i], stars["error"][i]))

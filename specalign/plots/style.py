@@ -67,8 +67,9 @@ def new_axes(ax=None, **size):
 
 
 def instrument_colour(name, number=0):
-    """The colour of a built-in instrument, or the next one of the palette."""
-    return INSTRUMENTS.get(name, PALETTE[number % len(PALETTE)])
+    """The colour of a built-in instrument, or the next one that none of these has."""
+    others = [color for color in PALETTE if color not in INSTRUMENTS.values()]
+    return INSTRUMENTS.get(name, others[number % len(others)])
 
 
 def unit_label(name, unit):

@@ -13,7 +13,7 @@ from specalign.ops import topk_similarity
 
 __all__ = ["AlignmentModule", "Settings"]
 
-SCALE_RATE = 10.0  # learning rate of the logit scale, in units of that of the weights
+SCALE_RATE = 10.0  # learning rate of the objective's scalars, such as the logit scale, in units of that of the weights
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,16 @@ class AlignmentModule(SpectraModule):
         self.objective.clamp()
 
     def configure_optimizers(self):
-        """AdamW with warm-up and a cosine; no decay of biases, norms and the logit scale."""
+        """AdamW with warm-up and a cosine; no decay of biases, norms and the objective's scalars."""
         s = self.settings
+        learned = list(self.objective.parameters())
         inner = [p for part in (self.encoders, self.head) if part is not None for p in part.parameters()]
+        inner += [p for p in learned if p.ndim]
         groups = [
             {"params": [p for p in inner if p.ndim > 1], "weight_decay": s.weight_decay},
             {"params": [p for p in inner if p.ndim <= 1], "weight_decay": 0.0},
             # one number that sets the gradient of all others: it must arrive before them
-            {"params": list(self.objective.parameters()), "weight_decay": 0.0, "lr": SCALE_RATE * s.learning_rate},
+            {"params": [p for p in learned if not p.ndim], "weight_decay": 0.0, "lr": SCALE_RATE * s.learning_rate},
         ]
         optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.learning_rate)
         steps = max(1, s.max_epochs * len(self._loader(self.data.training)))

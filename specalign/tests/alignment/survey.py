@@ -4,44 +4,17 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
-from specalign.instruments.prepared import InstrumentRecord, PreparedSpectra, grid_digest
+from specalign.testing import stars as stars_of_the_kit
+from specalign.testing.stars import star_labels
+
+__all__ = ["PIXELS", "label_table", "observe", "star_labels", "stars"]
 
 PIXELS = {"apogee": 40, "nirspec": 30, "gaia_xp": 25}
 
 
-def star_labels(star_id, seed=0):
-    """Three standard normal labels of each star, a function of its name."""
-    return np.stack([np.random.default_rng([seed, *name.encode()]).normal(size=3) for name in star_id])
-
-
-def observe(name, star_id, *, seed=0, visits=1, noise=0.02, correlated=False):
-    """Prepared spectra of some stars: 1 + labels times lines, noise, and a tenth of the pixels masked."""
-    object_id = np.repeat(np.asarray(star_id, dtype=str), visits)
-    spectrum_id = np.array([f"{name}-{star}-{i % visits}" for i, star in enumerate(object_id)])
-    n, p = len(object_id), PIXELS[name]
-    lines = np.random.default_rng([7, p]).normal(size=(3, p)) * 0.1
-    rng = np.random.default_rng([seed, p])
-    flux = 1 + star_labels(object_id) @ lines + noise * rng.normal(size=(n, p))
-    mask = rng.random((n, p)) < 0.1
-    ivar = np.where(mask, 0, noise**-2)
-    axis = np.linspace(10000, 17000, p) * u.AA
-    factor = None
-    if correlated:
-        factor = np.full((n, 2), noise / 4, np.float32), np.ones((2, p), np.float32)
-    return PreparedSpectra(
-        flux=np.where(mask, 0, flux),
-        ivar=ivar,
-        mask=mask,
-        quality=mask.astype(np.uint32),
-        norm=np.ones((n, 1)),
-        object_id=object_id,
-        spectrum_id=spectrum_id,
-        spectral_axis=axis,
-        instrument=InstrumentRecord(name, {"mode": "test"}, grid_digest(axis), "1"),
-        catalog=QTable({"snr": np.full(n, 1 / noise)}),
-        quality_bits={"BAD": 0},
-        covariance_factor=factor,
-    )
+def observe(name, star_id, **options):
+    """Prepared spectra of some stars: see `specalign.testing.stars.observe`."""
+    return stars_of_the_kit.observe(name, star_id, PIXELS[name], **options)
 
 
 def label_table(star_id):

@@ -13,6 +13,7 @@ import torch
 
 from specalign import Aligner, get_encoder
 from specalign.alignment import checkpoint
+from specalign.alignment.objectives import Objective, Sigmoid
 from specalign.encoders import Encoder
 from specalign.exceptions import CheckpointError, GridMismatchError, PluginError, UnknownPluginError
 from specalign.tests.alignment.survey import PIXELS, label_table, observe, stars
@@ -226,6 +227,34 @@ def test_encoders_are_plugins_and_nothing_else(folder, name):
     refuse_quickly(folder, "no encoder plugin is called", UnknownPluginError)
 
 
+@pytest.mark.parametrize("name", ["os.system", "builtins:eval", "specalign.alignment.objectives:InfoNCE"])
+def test_objectives_are_plugins_and_nothing_else(folder, name):
+    rewrite(folder, lambda value: value["objective"].update(name=name))
+    refuse_quickly(folder, "no objective plugin is called .*installed: .*info_nce, sigmoid", UnknownPluginError)
+
+
+def test_the_objective_and_its_options_come_back(tmp_path):
+    aligner = Aligner(["apogee", "nirspec"], embed_dim=6, objective=Sigmoid(initial_scale=5.0, max_scale=30.0))
+    prepared = {name: observe(name, stars(40)) for name in aligner.instruments}
+    fit = {"max_epochs": 2, "batch_size": 16, "progress": False, "accelerator": "cpu"}
+    aligner.fit(prepared, **fit)
+    aligner.save(tmp_path)
+    loaded = Aligner.load(tmp_path)
+    trained, restored = aligner._objective.state_dict(), loaded._objective.state_dict()
+    assert type(loaded._objective) is Sigmoid
+    assert all(torch.equal(trained[key], restored[key]) for key in trained)
+    loaded.fit(prepared, **fit)  # begins anew with the options, not with what was learned
+    assert loaded.space == aligner.space
+
+
+def test_a_folder_of_the_first_version_has_info_nce(aligner, folder):
+    rewrite(folder, lambda value: value.update(objective={"name": "info_nce", "max_scale": 200.0}))
+    loaded = Aligner.load(folder)
+    assert loaded.space == aligner.space
+    loaded.save(folder)
+    assert Aligner.load(folder)._objective.config() == {"initial_scale": 15.5, "max_scale": 200.0}
+
+
 def drop_encoder(value):
     del value["instruments"]["apogee"]["encoder"]
 
@@ -242,6 +271,10 @@ def drop_encoder(value):
         (lambda v: v["instruments"]["apogee"]["config"].update(n_pixels="41"), "n_pixels: expected a positive integer"),
         (lambda v: v["instruments"]["apogee"]["config"].update(hook="x"), "unexpected keyword argument 'hook'"),
         (lambda v: v.update(embed_dim=7), "7"),
+        (lambda v: v["objective"].update(name="sigmoid"), "the weights lack objective.logit_bias"),
+        (lambda v: v["objective"]["config"].update(hook="x"), "unexpected keyword argument 'hook'"),
+        (lambda v: v["objective"]["config"].update(max_scale=-1), "expected 0 < initial_scale"),
+        (lambda v: v.update(objective=3), "does not fit"),
         (lambda v: v.update(order=["apogee"]), "tensors that belong to no part"),
         (lambda v: v.update(instruments=[]), "does not fit"),
         (lambda v: v.update(labels={"names": []}), "does not fit"),
@@ -262,7 +295,7 @@ def test_descriptions_that_do_not_fit_are_refused(folder, change, match):
 def test_weights_that_are_not_finite_are_refused(aligner, folder):
     tensors = {k: v.clone() for k, v in checkpoint.load_checkpoint(folder)[1].items()}
     tensors["encoders.apogee.stem.weight"][0, 0] = torch.nan
-    rewrite(folder, content=checkpoint._serialized(tensors))
+    rewrite(folder, content=checkpoint.serialized(tensors))
     refuse_quickly(folder, "encoders.apogee.stem.weight: the weights hold values that are not finite")
 
 
@@ -300,5 +333,19 @@ def test_an_encoder_that_nobody_could_load_is_not_saved(tmp_path):
     prepared = {name: observe(name, stars(40)) for name in aligner.instruments}
     aligner.fit(prepared, max_epochs=1, progress=False, accelerator="cpu")
     with pytest.raises(PluginError, match="test_checkpoint:Private is no installed plugin"):
+        aligner.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+class PrivateLoss(Objective):
+    def forward(self, vectors, stars):
+        return self.nothing(vectors)
+
+
+def test_an_objective_that_nobody_could_load_is_not_saved(tmp_path):
+    aligner = Aligner(["apogee", "nirspec"], embed_dim=6, objective=PrivateLoss())
+    prepared = {name: observe(name, stars(40)) for name in aligner.instruments}
+    aligner.fit(prepared, max_epochs=1, progress=False, accelerator="cpu")
+    with pytest.raises(PluginError, match=r"the objective .*test_checkpoint:PrivateLoss is no installed plugin"):
         aligner.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -7,14 +7,30 @@ import pytest
 import torch
 from torch.nn import functional
 
+from specalign import Aligner
+from specalign.alignment import Objective, get_objective
 from specalign.alignment.augment import add_noise
-from specalign.alignment.objectives import InfoNCE, label_loss
-from specalign.ops import info_nce
+from specalign.alignment.objectives import InfoNCE, Sigmoid, check_objective, label_loss
+from specalign.alignment.training import AlignmentModule
+from specalign.exceptions import PluginError, UnknownPluginError
+from specalign.ops import info_nce, sigmoid_loss
+from specalign.testing import parametrize_objective
+from specalign.tests.alignment.survey import observe, stars
 
 
 def unit(n, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return functional.normalize(torch.randn(n, 6, generator=generator), dim=1)
+
+
+@parametrize_objective("info_nce")
+def test_contract_of_info_nce(check):
+    check()
+
+
+@parametrize_objective("sigmoid")
+def test_contract_of_sigmoid(check):
+    check()
 
 
 def test_every_pair_of_instruments_counts_once():
@@ -59,6 +75,143 @@ def test_the_logit_scale_is_learned_and_clamped():
 def test_unusable_scales_are_refused(scales):
     with pytest.raises(ValueError, match="expected 0 < initial_scale <= max_scale"):
         InfoNCE(*scales)
+
+
+def test_the_sigmoid_loss_has_a_bias_and_learns_it():
+    vectors, ids = {"a": unit(4), "b": unit(5, 1)}, {"a": torch.arange(4), "b": torch.tensor([0, 1, 1, 2, 9])}
+    objective = Sigmoid(initial_scale=5.0, initial_bias=-2.0)
+    loss = objective(vectors, ids)
+    torch.testing.assert_close(loss, sigmoid_loss(vectors["a"], vectors["b"], 5.0, -2.0, ids["a"], ids["b"]))
+    loss.backward()
+    assert objective.logit_bias.grad.abs() > 0
+    assert Sigmoid().config() == {"initial_scale": 10.0, "max_scale": 200.0, "initial_bias": -10.0}
+    with pytest.raises(ValueError, match="initial_bias: expected a finite number, got nan"):
+        Sigmoid(initial_bias=math.nan)
+
+
+class Broken(Objective):
+    answer = torch.tensor(1.0)
+
+    def forward(self, vectors, stars):
+        return self.answer
+
+
+class Many(Broken):
+    answer = torch.ones(2)
+
+
+class NoNumber(Broken):
+    answer = torch.tensor(math.nan)
+
+
+class StrangeConfig(Broken):
+    def config(self):
+        return {"function": print}
+
+
+class Forgetful(Broken):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3), persistent=False)
+
+
+@pytest.mark.parametrize(
+    ("made", "match"),
+    [
+        (torch.nn.Linear(3, 3), "gives a Linear, expected an Objective"),
+        (Many(), "'theirs': forward on 3 stars must give a finite 0-d tensor"),
+        (NoNumber(), "must give a finite 0-d tensor"),
+        (StrangeConfig(), "config.. must hold JSON-like values, but 'function'"),
+        (Forgetful(), "the buffer 'mean' is not persistent"),
+    ],
+)
+def test_the_failed_clause_of_an_objective_is_named(made, match):
+    check_objective(Broken(), "theirs")
+    with pytest.raises(PluginError, match=match):
+        check_objective(made, "theirs")
+
+
+def test_an_objective_without_forward_says_so():
+    with pytest.raises(NotImplementedError, match="Objective does not define forward"):
+        Objective()({}, {})
+
+
+def test_objectives_come_by_name_with_options():
+    assert get_objective("sigmoid", initial_scale=4).config()["initial_scale"] == 4
+    with pytest.raises(
+        UnknownPluginError, match=r"no objective plugin is called 'triplet'; installed: .*info_nce, sigmoid"
+    ):
+        get_objective("triplet")
+    with pytest.raises(TypeError, match="bias"):
+        get_objective("info_nce", bias=3)
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "match"),
+    [
+        ("triplet", UnknownPluginError, "installed: .*info_nce, sigmoid"),
+        (3, ValueError, "objective: expected an Objective or the name of one, got int"),
+    ],
+)
+def test_an_aligner_refuses_what_is_no_objective(choice, error, match):
+    with pytest.raises(error, match=match):
+        Aligner(["apogee", "nirspec"], objective=choice)
+
+
+def fitted(objective, seed=0, **options):
+    aligner = Aligner(["apogee", "nirspec"], embed_dim=6, objective=objective)
+    prepared = {name: observe(name, stars(80)) for name in aligner.instruments}
+    options = {"max_epochs": 4, "batch_size": 32, "progress": False, "accelerator": "cpu"} | options
+    aligner.fit(prepared, seed=seed, **options)
+    return aligner
+
+
+def test_an_aligner_trains_with_the_objective_of_its_choice():
+    by_name, other = fitted("sigmoid"), fitted("info_nce")
+    assert by_name.space != other.space
+    assert by_name.history.epochs["train_loss"][-1] < by_name.history.epochs["train_loss"][0]
+    assert by_name.history.epochs["logit_scale"][0] == pytest.approx(10, rel=0.1)
+
+
+def test_a_given_objective_is_copied_and_stays_as_it_was():
+    given = Sigmoid(initial_scale=20.0, max_scale=20.5)
+    first, again = fitted(given, max_epochs=1), fitted(Sigmoid(initial_scale=20.0, max_scale=20.5), max_epochs=1)
+    assert first.space == again.space != fitted("sigmoid", max_epochs=1).space
+    assert float(given.logit_scale.detach()) == pytest.approx(20)
+    assert given.log_scale.grad is None
+
+
+class Turning(InfoNCE):
+    """Learns a rotation of one of the instruments, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.turn = torch.nn.Parameter(torch.eye(6))
+
+    def forward(self, vectors, stars):
+        return super().forward(
+            {name: rows @ self.turn if name == "apogee" else rows for name, rows in vectors.items()}, stars
+        )
+
+
+def test_numbers_and_matrices_of_an_objective_are_learned(monkeypatch):
+    groups = []
+    configure = AlignmentModule.configure_optimizers
+
+    def spy(module):
+        made = configure(module)
+        groups.extend(made["optimizer"].param_groups)
+        return made
+
+    monkeypatch.setattr(AlignmentModule, "configure_optimizers", spy)
+    trained = fitted(Turning(), max_epochs=1)._objective
+    assert not torch.equal(trained.turn, torch.eye(6))
+    assert float(trained.log_scale.detach()) != pytest.approx(float(InfoNCE().log_scale.detach()), rel=1e-4)
+    rates = {
+        group["initial_lr"]: group["params"] for group in groups if group["weight_decay"] or not group["params"][0].ndim
+    }
+    assert [p.shape for p in rates[2e-2]] == [()]  # ten times the rate of the weights
+    assert (6, 6) in [p.shape for p in rates[2e-3]]
 
 
 def test_label_loss_is_the_mean_square_over_known_labels():

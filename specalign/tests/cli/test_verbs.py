@@ -1,5 +1,6 @@
 """Each verb on a small mock survey: what it writes, prints and refuses."""
 
+import json
 import shutil
 
 import numpy as np
@@ -133,6 +134,7 @@ def test_train_wrote_an_aligner(survey):
             "--encoder: expected INSTRUMENT=NAME with one of apogee, nirspec, got 'lamost'",
         ),
         (["--encoder", "apogee=nothing"], 1, "no encoder plugin is called 'nothing'; installed: mlp, starnet"),
+        (["--objective", "triplet"], 1, "no objective plugin is called 'triplet'; installed: info_nce, sigmoid"),
     ],
 )
 def test_train_refuses(survey, tmp_path, capsys, extra, code, message):
@@ -146,13 +148,14 @@ def test_train_needs_two_instruments(survey, tmp_path, capsys):
     assert "expected spectra of two instruments or more, got apogee" in capsys.readouterr().err
 
 
-def test_train_with_labels_and_another_encoder(survey, tmp_path, capsys):
+def test_train_with_labels_another_encoder_and_another_objective(survey, tmp_path, capsys):
     assert run(
         "train", survey / "prepared", "--output", tmp_path / "aligner", "--max-epochs", 1, "--embed-dim", 8,
-        "--encoder", "nirspec=mlp", "--labels", survey / "mock" / "labels.ecsv", "--system", "specalign-mock",
+        "--encoder", "nirspec=mlp", "--objective", "sigmoid", "--labels", survey / "mock" / "labels.ecsv", "--system", "specalign-mock",
     ) == 0  # fmt: skip
     assert "next: specalign embed" in capsys.readouterr().out
-    assert (tmp_path / "aligner" / "aligner.json").is_file()
+    description = json.loads((tmp_path / "aligner" / "aligner.json").read_text())
+    assert description["objective"]["name"] == "sigmoid"
 
 
 def test_embed_wrote_a_table_an_instrument(survey):

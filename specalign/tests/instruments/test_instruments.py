@@ -98,6 +98,8 @@ def test_options_that_do_not_exist_and_unknown_names_are_refused():
         ("gaps", (DetectorGap(5000.0, 5001.0, 10.0, ("HOLE",)),), "gaps and defects"),
         ("gaps", (DetectorGap(5001.0, 5000.0, 10.0, ("MASKED",)),), "gaps and defects"),
         ("mask_version", 1, "mask_version"),
+        ("version", 1, "version and citation"),
+        ("citation", None, "version and citation"),
         ("options", {"grid": np.float32}, "options survive JSON"),
         ("record", None, "record"),
         ("prepare", None, "can be called"),
@@ -115,7 +117,7 @@ def test_a_broken_contract_is_named(attribute, value, clause):
 
 
 def test_every_clause_of_the_contract_has_a_test_that_breaks_it():
-    assert len(CLAUSES) == 13
+    assert len(CLAUSES) == 14
 
 
 def observed_line(instrument, velocity, medium):

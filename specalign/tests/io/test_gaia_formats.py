@@ -115,6 +115,19 @@ def test_units_and_wavelengths_of_samples(tmp_path):
         read(tmp_path / "a.xml")
 
 
+def test_a_spectrum_of_rvs_is_no_damaged_one_of_xp(tmp_path):
+    from astropy.io import fits
+
+    columns = [
+        fits.Column(name, "D", array=np.linspace(846, 870, 2401)) for name in ("wavelength", "flux", "flux_error")
+    ]
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header.update(SOURCEID="7", PUBLISHE="ESA/Gaia/DPAC")
+    table.writeto(tmp_path / "a.fits")
+    with pytest.raises(UnknownProductError, match="a table without XP spectra"):
+        read(tmp_path / "a.fits")
+
+
 def test_rows_of_a_votable_are_named(tmp_path):
     path = tmp_path / "a.xml"
     votables.continuous(path, plain=True)

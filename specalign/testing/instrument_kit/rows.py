@@ -1,0 +1,153 @@
+"""Rows: each is prepared as if it were alone, always in the same way, and the input stays as it was."""
+
+import copy
+
+import astropy.units as u
+import numpy as np
+
+from specalign.exceptions import SpecalignError
+from specalign.io.quality import COMMON_BITS
+from specalign.testing.contract import fail, skip
+from specalign.testing.instrument_kit.case import as_spectrum, compare, names
+
+__all__ = ["CHECKS"]
+
+_N = 5
+
+
+def _batch(case, rng):
+    """Rows with masks and velocities, and all that says how to prepare them."""
+    flux, ivar = case.draw(rng, _N)
+    mask = rng.random(flux.shape) < 0.02
+    mask[::2] = False
+    velocity = rng.uniform(-100, 100, _N) * u.km / u.s
+    return {"flux": flux, "ivar": ivar, "mask": mask, "object_id": np.array(names(_N)), "radial_velocity": velocity}
+
+
+def _run(case, batch, at=slice(None)):
+    return case.prepare(frame="barycentric", **{name: values[at] for name, values in batch.items()})
+
+
+def _index(prepared):
+    return np.array([int(name.split("-")[1]) for name in prepared.object_id], dtype=int)
+
+
+def batch_equals_loop(case, rng):
+    """A batch gives the same bits as its rows one by one."""
+    batch = _batch(case, rng)
+    whole = _run(case, batch)
+    for k, i in enumerate(_index(whole)):
+        compare(whole[k : k + 1], _run(case, batch, slice(i, i + 1)), f"row {i} in a batch and alone")
+
+
+def order_of_rows_is_free(case, rng):
+    """Rows in another order give the same bits in that order."""
+    batch, order = _batch(case, rng), rng.permutation(_N)
+    whole, mixed = _run(case, batch), _run(case, batch, order)
+    places = {name: k for k, name in enumerate(whole.object_id)}
+    if sorted(places) != sorted(mixed.object_id):
+        fail(f"expected the rows {sorted(places)} in any order, got {sorted(mixed.object_id)}")
+    if mixed.object_id.tolist() != [name for name in batch["object_id"][order] if name in places]:
+        fail(f"expected rows in the order given, {batch['object_id'][order].tolist()}, got {mixed.object_id.tolist()}")
+    compare(whole[[places[name] for name in mixed.object_id]], mixed, "rows in another order")
+
+
+def one_row_and_none_are_sizes(case, rng):
+    """One row gives one row, a single spectrum the same one, and no row an empty result or the package's error."""
+    flux, ivar = case.draw(rng, 1)
+    axis, shape = case.input_axis, (1, case.sound.n_pixels)
+    one = case.prepare(flux, ivar)
+    single = case.instrument.prepare(as_spectrum(axis, flux[0], ivar[0], object_id="star-0"))
+    if one.flux.shape != shape or one.ivar.shape != shape or one.mask.shape != shape:
+        fail(f"one row: expected arrays of shape {shape}, got {one.flux.shape}, {one.ivar.shape}, {one.mask.shape}")
+    compare(one, single, "one row of arrays and a single spectrum")
+    for what, function in (("prepare_arrays of 0 rows", lambda: case.prepare(flux[:0], ivar[:0])),
+                           ("prepare([])", lambda: case.instrument.prepare([]))):  # fmt: skip
+        try:
+            empty = function()
+        except SpecalignError:
+            continue
+        if len(empty) or empty.flux.shape != (0, shape[1]):
+            fail(f"{what}: expected flux of shape {(0, shape[1])}, got {empty.flux.shape}")
+
+
+def inputs_are_untouched(case, rng):
+    """Arrays and spectra are as before, and may be read-only."""
+    batch = _batch(case, rng)
+    before = {name: np.array(values, copy=True) for name, values in batch.items()}
+    for values in batch.values():
+        values.setflags(write=False)
+    _run(case, batch)
+    for name, values in batch.items():
+        if not np.array_equal(before[name], np.asarray(values), equal_nan=name != "object_id"):
+            fail(f"{name}: the array that was passed has changed")
+    spectra = case.examples
+    stored = [_contents(spectrum) for spectrum in spectra]
+    case.instrument.prepare(spectra)
+    case.instrument.mask(spectra[0])
+    case.instrument.resample(spectra[0])
+    for spectrum, contents in zip(spectra, stored, strict=True):
+        for what, then in contents.items():
+            if not np.array_equal(np.asarray(_contents(spectrum)[what]), np.asarray(then)):
+                fail(f"{what} of the spectrum {spectrum.meta.get('spectrum_id')!r} has changed")
+
+
+def _contents(spectrum):
+    contents = {"flux": spectrum.flux.value, "spectral_axis": spectrum.spectral_axis.value, "mask": spectrum.mask}
+    contents["uncertainty"] = spectrum.uncertainty.array
+    contents["quality"] = spectrum.meta.get("quality", ())
+    facts = {name: repr(value) for name, value in spectrum.meta.items() if name not in ("quality", "header")}
+    return copy.deepcopy(contents | {"meta": repr(sorted(facts.items()))})
+
+
+def result_is_always_the_same(case, rng):
+    """The same input gives the same bits again, and no global random number is drawn for it."""
+    batch, state = _batch(case, rng), _global_state()
+    first = _run(case, batch)
+    compare(first, _run(case, batch), "the same rows again")
+    compare(case.prepared, case.instrument.prepare(case.examples), "the examples again")
+    if state != _global_state():
+        fail("the global random numbers of numpy were drawn from")
+
+
+def _global_state():
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  (that nobody touches it is the question)
+    return kind, keys.tobytes(), *rest
+
+
+def bits_are_kept(case, rng):
+    """Each quality bit of a pixel comes out with its name; those of ``bad_bits`` mask it, and no other does."""
+    one, (start, stop) = case.sound, case.clear
+    own = {name: bit for name, bit in one.quality_bits.items() if name not in COMMON_BITS}
+    if not own:
+        skip("it has no quality bits of its own")
+    pixel = start + (stop - start) // 3
+    flux, ivar = case.draw(rng, len(own))
+    quality = np.zeros(flux.shape, np.int64)
+    quality[np.arange(len(own)), pixel] = [1 << bit for bit in own.values()]
+    prepared = case.prepare(flux, ivar, quality=quality, object_id=list(own))
+    if prepared.quality_bits != one.quality_bits:
+        fail(f"quality_bits: expected {one.quality_bits}, got {prepared.quality_bits}")
+    out = {name: k for k, name in enumerate(prepared.object_id)}
+    rejected = {str(row["object_id"]): str(row["reason"]) for row in prepared.rejected}
+    for name, bit in own.items():
+        bad = bool(one.bad_bits >> bit & 1)
+        if name in rejected and bad and name in rejected[name]:
+            continue
+        if name not in out:
+            fail(f"{name}: a row with this bit in one pixel is rejected: {rejected.get(name)}")
+        value, masked = int(prepared.quality[out[name], pixel]), bool(prepared.mask[out[name], pixel])
+        if not value >> bit & 1:
+            fail(f"{name}: expected bit {bit} at pixel {pixel}, got {value:#x}")
+        if masked != bad:
+            fail(f"{name}: expected mask {bad} at pixel {pixel}, as bad_bits says, got {masked}")
+
+
+CHECKS = (
+    batch_equals_loop,
+    order_of_rows_is_free,
+    one_row_and_none_are_sizes,
+    inputs_are_untouched,
+    result_is_always_the_same,
+    bits_are_kept,
+)
