@@ -58,6 +58,7 @@ def reads_its_own_file(case, rng):
     prepared = case.instrument.prepare(spectra)
     if not len(prepared):
         fail(f"expected a row that can be prepared, got rejected: {list(prepared.rejected['reason'])}")
+    _read(case, path, "its own file with visits='all'", visits="all")
     if [_bits(a) for a in spectra] != [_bits(b) for b in case.instrument.read(str(path))]:
         fail("reading the file again, by its name as a str, gives other spectra")
 
@@ -130,12 +131,12 @@ def _must_refuse(case, path, what):
         fail(f"{what}: expected one of the package's errors, and read gave {len(found)} spectra")
 
 
-def _read(case, path, what):
+def _read(case, path, what, **options):
     """Spectra, or None where the file was refused as it should be."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return list(case.instrument.read(path))
+            return list(case.instrument.read(path, **options))
         except SpecalignError:
             return None
         except Exception as error:
