@@ -27,8 +27,8 @@ def breaks(*checks):
 class Altered(Small):
     """Prepares as `Small` does, and spoils what comes out of both roads."""
 
-    def _prepare_groups(self, groups, refused, n):
-        return self.alter(super()._prepare_groups(groups, refused, n))
+    def _prepare_groups(self, *arguments, **options):
+        return self.alter(super()._prepare_groups(*arguments, **options))
 
 
 def own_grid(instrument, rows):
