@@ -121,7 +121,8 @@ class Contract:
     @property
     def summaries(self):
         """dict of str to str: what the plugin promises, by the name of the check."""
-        return {name: inspect.getdoc(function).split("\n\n")[0] for name, function in self.checks.items()}
+        first = {name: inspect.getdoc(function).split("\n\n")[0] for name, function in self.checks.items()}
+        return {name: " ".join(text.split()) for name, text in first.items()}
 
     def generate(self, target, *, seed=0):
         """Give out the checks, bound to a target.
@@ -142,14 +143,16 @@ class Contract:
         for name, function in self.checks.items():
             yield name, _Bound(name, function, subject)
 
-    def run(self, target, *, expected_failures=None, seed=0, on_fail="raise", callback=None):
-        """Run all checks.
+    def run(self, target, *, expected_failures=None, checks=None, seed=0, on_fail="raise", callback=None):
+        """Run all checks, or some.
 
         Parameters
         ----------
         target : str, class or object
         expected_failures : dict of str to str, optional
             Reasons by the name of the check. An expected failure that does not come is a failure.
+        checks : sequence of str, optional
+            Names of those to run. Default: all.
         seed : int
         on_fail : {"raise", "warn", "record"}
             What to do about failures, after all checks have run. ``record``: nothing, the table has them.
@@ -165,13 +168,16 @@ class Contract:
         ContractError
             A check failed that was not expected to, or the other way round; ``error.results`` is the table.
         ValueError
-            ``on_fail`` or the name of an expected failure is unknown.
+            ``on_fail``, a name in ``checks`` or that of an expected failure is unknown.
         """
+        wanted = self.checks if checks is None else self._known(dict.fromkeys(checks), "checks")
         expected = self._expected(expected_failures)
         if on_fail not in _ON_FAIL:
             raise ValueError(f"on_fail: expected one of {', '.join(_ON_FAIL)}, got {on_fail!r}")
         rows, label = [], label_of(target)
         for name, check in self.generate(target, seed=seed):
+            if name not in wanted:
+                continue
             rows.append((name, *_outcome(check, expected.get(name))))
             if callback is not None:
                 callback(*rows[-1])

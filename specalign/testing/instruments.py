@@ -1,8 +1,8 @@
 """The contract of an instrument: what `specalign` and its users rely on."""
 
 from specalign.testing.contract import Contract
-from specalign.testing.instrument_checks import CHECKS
-from specalign.testing.instrument_checks.case import InstrumentCase
+from specalign.testing.instrument_kit import CHECKS
+from specalign.testing.instrument_kit.case import InstrumentCase
 
 __all__ = ["INSTRUMENT_CONTRACT", "check_instrument", "instrument_checks", "parametrize_instrument"]
 
@@ -12,7 +12,7 @@ for _check in CHECKS:
     INSTRUMENT_CONTRACT.check(_check)
 
 
-def check_instrument(target, *, expected_failures=None, seed=0, on_fail="raise", callback=None):
+def check_instrument(target, *, expected_failures=None, checks=None, seed=0, on_fail="raise", callback=None):
     """Check that an instrument does what every instrument promises.
 
     Parameters
@@ -21,6 +21,8 @@ def check_instrument(target, *, expected_failures=None, seed=0, on_fail="raise",
         A plugin's name, a class that needs no argument, or an instance, which has its options.
     expected_failures : dict of str to str, optional
         Reasons by the name of the check.  An expected failure that does not come is a failure.
+    checks : sequence of str, optional
+        Names of those to run.  Default: all, which takes a few seconds.
     seed : int
         Everything that is drawn follows from it.
     on_fail : {"raise", "warn", "record"}
@@ -38,19 +40,22 @@ def check_instrument(target, *, expected_failures=None, seed=0, on_fail="raise",
     ContractError
         A check failed that was not expected to, or the other way round; ``error.results`` is the table.
     ValueError
-        ``on_fail`` or the name of an expected failure is unknown.
+        ``on_fail``, a name in ``checks`` or that of an expected failure is unknown.
 
     Examples
     --------
     >>> from specalign.testing import check_instrument
-    >>> table = check_instrument("gaia_xp")
-    >>> table.failures
-    {}
-    >>> table[table["check"] == "air_becomes_vacuum"]["reason"][0]
-    np.str_('its pixels of 20 Angstrom are too wide to tell air from vacuum')
+    >>> names = ["grid_is_increasing", "batch_equals_loop", "air_becomes_vacuum"]
+    >>> check_instrument("gaia_xp", checks=names)
+    <CheckTable of the instrument gaia_xp: 2 passed, 1 skipped>
+          check         status                              reason
+    ------------------ ------- --------------------------------------------------------------
+    grid_is_increasing passed
+    air_becomes_vacuum skipped its pixels of 20 Angstrom are too wide to tell air from vacuum
+    batch_equals_loop  passed
     """
     return INSTRUMENT_CONTRACT.run(
-        target, expected_failures=expected_failures, seed=seed, on_fail=on_fail, callback=callback
+        target, expected_failures=expected_failures, checks=checks, seed=seed, on_fail=on_fail, callback=callback
     )
 
 

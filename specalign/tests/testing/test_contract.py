@@ -53,6 +53,11 @@ def test_a_table_says_what_became_of_each_check():
     assert table.meta == {"kind": "thing", "target": "{'parts': 1, 'pieces': 0}", "seed": 0}
 
 
+def test_some_checks_may_be_chosen():
+    table = make_contract().run({}, checks=["is_lucky", "has_parts"])
+    assert table["check"].tolist() == ["has_parts", "is_lucky"]
+
+
 def test_what_has_no_meaning_is_skipped_with_its_reason():
     table = make_contract().run({"name": "a"})
     assert dict(table[1]) == {"check": "has_parts", "status": "skipped", "reason": "it is not made of parts"}
@@ -92,6 +97,7 @@ def test_an_expected_failure_that_passes_is_an_error():
     [
         ({"expected_failures": {"has_a_nmae": "typo"}}, "no check is called has_a_nmae; there are has_a_name, has_p"),
         ({"expected_failures": {"has_a_name": " "}}, "expected a reason for each check, got none for has_a_name"),
+        ({"checks": ["is_happy"]}, "checks: no check is called is_happy"),
         ({"on_fail": "ignore"}, "on_fail: expected one of raise, warn, record, got 'ignore'"),
     ],
 )

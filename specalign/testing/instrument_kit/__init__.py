@@ -1,6 +1,6 @@
 """The checks of an instrument, one function each, in the order in which they run."""
 
-from specalign.testing.instrument_checks import (
+from specalign.testing.instrument_kit import (
     axes,
     identity,
     masks,

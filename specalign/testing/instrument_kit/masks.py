@@ -3,7 +3,7 @@
 import numpy as np
 
 from specalign.testing.contract import fail
-from specalign.testing.instrument_checks.case import as_spectrum, close, compare, names
+from specalign.testing.instrument_kit.case import as_spectrum, close, compare, names
 
 __all__ = ["CHECKS"]
 
@@ -88,11 +88,11 @@ def scale_of_flux_is_divided_out(case, rng):
 
 
 class _Absolute:
-    """Flux and inverse variance with the normalisation undone."""
+    """Flux and inverse variance of good pixels with the normalisation undone."""
 
     def __init__(self, prepared, k):
-        self.flux = k * prepared.flux.astype(float) * prepared.norm
-        self.ivar = prepared.ivar.astype(float) / (prepared.norm.astype(float) * k) ** 2
+        good, norm = ~prepared.mask, k * prepared.norm.astype(float)
+        self.flux, self.ivar = np.where(good, prepared.flux * norm, 0), np.where(good, prepared.ivar / norm**2, 0)
 
 
 def _absolute(prepared, k=1.0):

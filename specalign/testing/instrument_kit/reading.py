@@ -143,9 +143,8 @@ def _read(case, path, what):
 
 
 def damaged_files_raise_its_errors(case, rng):
-    """Its own file with lost extensions, columns, rows and pixels, NaN in the header, or a flipped bit is refused, or
-
-    it is read and can be prepared: nothing raises but the package's errors, and nothing comes out that is not finite.
+    """Its own file, without an extension, a column, rows or pixels, with NaN in the header, or with a flipped bit,
+    is refused with the package's errors, or what is prepared of it is finite.
     """
     path = case.folder / f"damaged{case.file.suffix}"
     for what, write in _damages(case.file, rng):

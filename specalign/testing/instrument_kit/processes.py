@@ -9,7 +9,7 @@ import numpy as np
 
 from specalign.instruments.prepared import PreparedSpectra
 from specalign.testing.contract import fail
-from specalign.testing.instrument_checks.case import ARRAYS, compare
+from specalign.testing.instrument_kit.case import ARRAYS, compare
 
 __all__ = ["CHECKS"]
 

@@ -15,7 +15,7 @@ from specalign.instruments.rows import FRAMES
 from specalign.io.products import MEDIA
 from specalign.plugins import find_plugins
 from specalign.testing.contract import fail, skip
-from specalign.testing.instrument_checks.case import compare
+from specalign.testing.instrument_kit.case import compare
 
 __all__ = ["CHECKS"]
 

@@ -1,7 +1,9 @@
 """What the checks of an instrument look at, and how they compare."""
 
 import functools
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 import astropy.units as u
@@ -33,12 +35,13 @@ class InstrumentCase:
     def __init__(self, target, seed):
         self.seed = seed
         self.instrument = _instance(target)
-        self._folder = tempfile.TemporaryDirectory(prefix="specalign-check-")
 
-    @property
+    @functools.cached_property
     def folder(self):
         """A folder that is there as long as the checks run."""
-        return Path(self._folder.name)
+        path = Path(tempfile.mkdtemp(prefix="specalign-check-"))
+        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        return path
 
     @functools.cached_property
     def _state(self):

@@ -8,7 +8,7 @@ import numpy as np
 from specalign.exceptions import SpecalignError
 from specalign.io.quality import COMMON_BITS
 from specalign.testing.contract import fail, skip
-from specalign.testing.instrument_checks.case import as_spectrum, compare, names
+from specalign.testing.instrument_kit.case import as_spectrum, compare, names
 
 __all__ = ["CHECKS"]
 

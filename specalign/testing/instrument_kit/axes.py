@@ -3,7 +3,7 @@
 import astropy.units as u
 
 from specalign.testing.contract import fail
-from specalign.testing.instrument_checks.case import as_spectrum, close, compare
+from specalign.testing.instrument_kit.case import as_spectrum, close, compare
 
 __all__ = ["CHECKS"]
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from specalign.instruments.resampling import doppler_factor
 from specalign.testing.contract import fail, skip
-from specalign.testing.instrument_checks.case import as_spectrum, compare
+from specalign.testing.instrument_kit.case import as_spectrum, compare
 
 __all__ = ["CHECKS"]
 
@@ -19,7 +19,7 @@ _LEAST = 0.3  # pixels that a shift must have to be seen
 def velocity_is_applied_once(case, rng):
     """A line of a moving star arrives at rest, through arrays and spectra, from the barycentric and observed frames."""
     case.need_wavelengths("velocity")
-    if not case.sound.velocity_resolved:
+    if not getattr(case.sound, "velocity_resolved", True):
         _nothing_is_shifted(case, rng)
         return
     velocity, line = _velocity(case), _line_place(case)
