@@ -293,7 +293,7 @@ class LabelRegressor:
     def _description(self):
         scheme = dataclasses.asdict(self._scheme)
         return {
-            "encoder": weights.plugin_name(self.encoder),
+            "encoder": weights.plugin_name("encoders", self.encoder),
             "config": self.encoder.config(),
             "record": plain_record(self._record),
             "scheme": scheme | {"units": [unit.to_string() for unit in self._scheme.units]},

@@ -27,7 +27,7 @@ __all__ = ["ENCODER"]  # with the checks of its values, and with those below
 
 @ENCODER.check
 def config_rebuilds(subject, rng):
-    """`config` is JSON-like, and builds an encoder of the same options and shapes."""
+    """``config`` is JSON-like, and builds an encoder of the same options and shapes."""
     encoder = subject.fresh()
     with clause():
         check_config(encoder, type(encoder).__name__, ("n_pixels", "embed_dim"))
@@ -51,7 +51,7 @@ def state_is_saved(subject, rng):
 
 @ENCODER.check
 def scaling_is_part_of_the_state(subject, rng):
-    """What `fit_scaler` learns from training rows is saved with the weights."""
+    """What ``fit_scaler`` learns from training rows is saved with the weights."""
     encoder, rows = example(subject, rng)
     check_same(rebuilt(subject, encoder).eval()(*rows), encoder(*rows), "vectors with a scaling that was saved")
 

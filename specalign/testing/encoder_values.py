@@ -21,7 +21,7 @@ ENCODER = Contract("encoder", _subject)
 
 
 def spectra(rng, n, n_pixels):
-    """Flux, ivar and mask (n, P) as `prepare` gives them: smooth features, noise, a sixth of the pixels bad."""
+    """Flux, ivar and mask (n, P) as ``prepare`` gives them: smooth features, noise, a sixth of the pixels bad."""
     x = np.linspace(0, 1, n_pixels)
     waves = np.sin(np.outer(rng.uniform(2, 20, 4), x) + rng.uniform(0, 6, (4, 1)))
     ivar = rng.uniform(100, 1000, (n, 1)) * rng.uniform(0.5, 1, (n, n_pixels))
@@ -46,7 +46,7 @@ def example(subject, rng, n=6):
 
 @ENCODER.check
 def output_is_float32_vectors(subject, rng):
-    """Spectra become finite float32 vectors of shape (n, embed_dim), whatever `embed_dim` is asked for."""
+    """Spectra become finite float32 vectors of shape (n, embed_dim), whatever ``embed_dim`` is asked for."""
     encoder, rows = example(subject, rng)
     sizes = (encoder.embed_dim + 3,) if subject.given is None else ()
     for one in (encoder, *(subject.build(embed_dim=size) for size in sizes)):
@@ -77,7 +77,7 @@ def pixels_without_information_never_matter(subject, rng):
 
 @ENCODER.check
 def masked_pixels_never_matter_to_the_scaling(subject, rng):
-    """Whatever lies under the mask, `fit_scaler` learns the same."""
+    """Whatever lies under the mask, ``fit_scaler`` learns the same."""
     flux, ivar, mask = spectra(rng, 64, subject.fresh().n_pixels)
     states = []
     for hidden in (np.float32(0), rng.choice(RUBBISH, mask.shape)):
@@ -195,7 +195,7 @@ def arrays_of_any_type_are_taken(subject, rng):
 
 @ENCODER.check
 def inverse_variance_matters_or_is_declared_unused(subject, rng):
-    """`uses_ivar` says whether the inverse variance of good pixels matters, and what it says is so."""
+    """``uses_ivar`` says whether the inverse variance of good pixels matters, and what it says is so."""
     encoder, (flux, ivar, mask) = example(subject, rng)
     same = torch.equal(encoder(flux, ivar / 50, mask), encoder(flux, ivar, mask))
     if encoder.uses_ivar and same:
@@ -219,7 +219,7 @@ def wholly_masked_rows_are_finite(subject, rng):
 
 @ENCODER.check
 def correlated_noise_is_taken(subject, rng):
-    """`noise_scale` and `noise_basis` are accepted by `forward` and `fit_scaler`, whether or not they are used."""
+    """``noise_scale`` and ``noise_basis`` are taken by ``forward`` and ``fit_scaler``, whether or not they are used."""
     encoder = subject.fresh()
     rows = spectra(rng, 64, encoder.n_pixels)
     noise = {
@@ -233,7 +233,7 @@ def correlated_noise_is_taken(subject, rng):
 
 @ENCODER.check
 def summary_equals_forward(subject, rng):
-    """Where an encoder `summarizes`, its summaries are a row each, and give the vectors that `forward` gives."""
+    """Where an encoder ``summarizes``, its summaries are a row each, and give the vectors that ``forward`` gives."""
     encoder, rows = example(subject, rng)
     if not encoder.summarizes:
         skip("it does not summarize spectra")

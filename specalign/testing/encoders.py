@@ -5,7 +5,7 @@ from specalign.testing.encoder_state import ENCODER
 __all__ = ["check_encoder", "encoder_checks", "parametrize_encoder"]
 
 
-def check_encoder(target, *, expected_failures=None, seed=0, on_fail="raise", callback=None):
+def check_encoder(target, *, expected_failures=None, checks=None, seed=0, on_fail="raise", callback=None):
     """Hold an encoder to everything that the package promises of it.
 
     The spectra are drawn by the checks, on as many pixels as the encoder was built for; nothing is downloaded, and all
@@ -18,6 +18,8 @@ def check_encoder(target, *, expected_failures=None, seed=0, on_fail="raise", ca
         own, of which copies are used.
     expected_failures : dict of str to str, optional
         Reasons by the name of the check. An expected failure that does not come is a failure.
+    checks : sequence of str, optional
+        Names of those to run. Default: all.
     seed : int
         Of the spectra and the initial weights.
     on_fail : {"raise", "warn", "record"}
@@ -34,18 +36,18 @@ def check_encoder(target, *, expected_failures=None, seed=0, on_fail="raise", ca
     ContractError
         A check failed that was not expected to, or the other way round; ``error.results`` is the table.
     ValueError
-        ``on_fail`` or the name of an expected failure is unknown.
+        ``on_fail``, a name in ``checks`` or that of an expected failure is unknown.
 
     Examples
     --------
     >>> from specalign import get_encoder
     >>> from specalign.testing import check_encoder
-    >>> table = check_encoder(get_encoder("starnet", n_pixels=64, embed_dim=4))
-    >>> table.failures
-    {}
+    >>> names = ["masked_pixels_never_matter", "batch_equals_loop"]
+    >>> check_encoder(get_encoder("starnet", n_pixels=64, embed_dim=4), checks=names).counts
+    {'passed': 2}
     """
-    options = {"expected_failures": expected_failures, "seed": seed, "on_fail": on_fail, "callback": callback}
-    return ENCODER.run(target, **options)
+    options = {"expected_failures": expected_failures, "checks": checks, "seed": seed}
+    return ENCODER.run(target, on_fail=on_fail, callback=callback, **options)
 
 
 def encoder_checks(target, *, seed=0):

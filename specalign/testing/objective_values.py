@@ -64,7 +64,7 @@ def gradients(objective, vectors, stars):
 
 @OBJECTIVE.check
 def config_rebuilds(subject, rng):
-    """`config` is JSON-like, and builds an objective of the same options."""
+    """``config`` is JSON-like, and builds an objective of the same options."""
     objective = subject.fresh()
     with clause():
         check_config(objective, type(objective).__name__)
@@ -214,7 +214,7 @@ def _expect_better(objective, rng, names, shuffled):
 
 @OBJECTIVE.check
 def parameters_are_clamped(subject, rng):
-    """After `clamp`, no value of a learned scalar makes the loss or `logit_scale` infinite."""
+    """After ``clamp``, no value of a learned scalar makes the loss or ``logit_scale`` infinite."""
     vectors, stars = batch(rng)
     for value in (1e4, -1e4):
         objective = subject.fresh()

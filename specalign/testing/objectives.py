@@ -5,7 +5,7 @@ from specalign.testing.objective_values import OBJECTIVE
 __all__ = ["check_objective", "objective_checks", "parametrize_objective"]
 
 
-def check_objective(target, *, expected_failures=None, seed=0, on_fail="raise", callback=None):
+def check_objective(target, *, expected_failures=None, checks=None, seed=0, on_fail="raise", callback=None):
     """Hold an objective to everything that the package promises of it.
 
     The vectors are drawn by the checks, and all of it takes a few seconds.
@@ -17,6 +17,8 @@ def check_objective(target, *, expected_failures=None, seed=0, on_fail="raise", 
         copies are used.
     expected_failures : dict of str to str, optional
         Reasons by the name of the check. An expected failure that does not come is a failure.
+    checks : sequence of str, optional
+        Names of those to run. Default: all.
     seed : int
         Of the vectors and of random parameters.
     on_fail : {"raise", "warn", "record"}
@@ -33,18 +35,18 @@ def check_objective(target, *, expected_failures=None, seed=0, on_fail="raise", 
     ContractError
         A check failed that was not expected to, or the other way round; ``error.results`` is the table.
     ValueError
-        ``on_fail`` or the name of an expected failure is unknown.
+        ``on_fail``, a name in ``checks`` or that of an expected failure is unknown.
 
     Examples
     --------
     >>> from specalign.alignment import get_objective
     >>> from specalign.testing import check_objective
-    >>> table = check_objective(get_objective("info_nce", max_scale=100.0))
-    >>> table.failures
-    {}
+    >>> names = ["parameters_are_clamped", "half_precision_is_close"]
+    >>> check_objective(get_objective("info_nce", max_scale=100.0), checks=names).counts
+    {'passed': 2}
     """
-    options = {"expected_failures": expected_failures, "seed": seed, "on_fail": on_fail, "callback": callback}
-    return OBJECTIVE.run(target, **options)
+    options = {"expected_failures": expected_failures, "checks": checks, "seed": seed}
+    return OBJECTIVE.run(target, on_fail=on_fail, callback=callback, **options)
 
 
 def objective_checks(target, *, seed=0):

@@ -152,7 +152,8 @@ def test_train_needs_two_instruments(survey, tmp_path, capsys):
 def test_train_with_labels_another_encoder_and_another_objective(survey, tmp_path, capsys):
     assert run(
         "train", survey / "prepared", "--output", tmp_path / "aligner", "--max-epochs", 1, "--embed-dim", 8,
-        "--encoder", "nirspec=mlp", "--objective", "sigmoid", "--labels", survey / "mock" / "labels.ecsv", "--system", "specalign-mock",
+        "--encoder", "nirspec=mlp", "--objective", "sigmoid",
+        "--labels", survey / "mock" / "labels.ecsv", "--system", "specalign-mock",
     ) == 0  # fmt: skip
     assert "next: specalign embed" in capsys.readouterr().out
     description = json.loads((tmp_path / "aligner" / "aligner.json").read_text())

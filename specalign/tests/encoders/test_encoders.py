@@ -250,6 +250,20 @@ class Forgetful(Sound):
         self.register_buffer("mean", torch.zeros(3), persistent=False)
 
 
+def test_encode_gets_no_flux_where_there_is_no_information():
+    seen = []
+
+    class Curious(Sound):
+        def encode(self, flux, ivar, mask, snr):
+            seen.append((flux, ivar, mask))
+            return super().encode(flux, ivar, mask, snr)
+
+    flux, ivar, mask = spectra()
+    Curious()(flux + 1, ivar, np.zeros_like(mask))
+    assert all(not values[torch.from_numpy(mask)].any() for values in seen[0][:2])
+    assert torch.equal(seen[0][2], torch.from_numpy(mask))
+
+
 def test_contract_of_a_sound_encoder():
     check_encoder(Sound(), "sound")
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from specalign.testing.encoders import ENCODER
 from specalign.testing.instruments import INSTRUMENT_CONTRACT
+from specalign.testing.objectives import OBJECTIVE
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "how_to" / "check_a_plugin.rst"
 
@@ -19,8 +21,12 @@ def listed(text, title):
     return {name: " ".join(summary.split()) for name, summary in items}
 
 
-def test_the_page_lists_the_checks_of_an_instrument_in_their_order():
+CONTRACTS = {"an instrument": INSTRUMENT_CONTRACT, "an encoder": ENCODER, "an objective": OBJECTIVE}
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_the_page_lists_the_checks_of_a_kind_in_their_order(kind):
     if not PAGE.exists():
         pytest.skip("the documentation is not beside the package")
-    found = listed(PAGE.read_text(encoding="utf-8"), "The checks of an instrument")
-    assert list(found.items()) == list(INSTRUMENT_CONTRACT.summaries.items())
+    found = listed(PAGE.read_text(encoding="utf-8"), f"The checks of {kind}")
+    assert list(found.items()) == list(CONTRACTS[kind].summaries.items())
