@@ -1,4 +1,4 @@
-"""Print the table of the page: recall@1 of three encoders on mock surveys, over seeds.
+"""Print the table of the page: recall@1 of two encoders on mock surveys, over seeds.
 
 python compare.py SEEDS, with specalign-partialconv installed.
 """
@@ -37,7 +37,7 @@ def recall(encoder, snr, seed):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", SpecalignWarning)
-    for encoder in ("partialconv", "mlp", "starnet"):
+    for encoder in ("partialconv", "mlp"):
         for snr in (None, 8.0):
             values = [recall(encoder, snr, seed) for seed in range(int(sys.argv[1]))]
             print(f"{encoder}, S/N {snr or 'as usual'}: {np.mean(values):.2f} +- {np.std(values):.2f}", flush=True)
