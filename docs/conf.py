@@ -12,7 +12,8 @@ import specalign
 
 project = "specalign"
 author = "The specalign developers"
-copyright = f"2026-{datetime.now(UTC).year}, {author}"
+years = dict.fromkeys([2026, datetime.now(UTC).year])
+copyright = f"{'-'.join(map(str, years))}, {author}"
 version = release = specalign.__version__
 html_title = f"specalign {release}"
 htmlhelp_basename = "specalign"
@@ -34,7 +35,8 @@ if not os.environ.get("SPECALIGN_DOCS_LINKS"):
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!specalign)(?!.*\bspecalign\.).*")]
 
-# The tutorials are programs in docs/gallery, run here; sphinx-gallery writes their pages to docs/tutorials.
+# The tutorials are programs in docs/gallery; sphinx-gallery runs them and writes their pages to docs/tutorials.  They
+# run in every build, since a change of the package may break one that did not change (-D plot_gallery=0: not at all).
 sys.path.insert(0, str(Path(__file__).parent))
 extensions += ["sphinx_gallery.gen_gallery"]
 sphinx_gallery_conf = {
@@ -45,10 +47,12 @@ sphinx_gallery_conf = {
     "image_scrapers": ("gallery_setup.show_last_figure",),
     "reset_modules": ("matplotlib", "gallery_setup.same_conditions"),
     "reset_modules_order": "both",
+    "run_stale_examples": True,
     "abort_on_example_error": True,
     "ignore_repr_types": r"matplotlib\.figure",
     "first_notebook_cell": "%matplotlib inline",
     "matplotlib_animations": False,
+    "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
     "write_computation_times": False,

@@ -10,8 +10,6 @@ an hour here saves days of training on the wrong rows.
 anywhere.
 """
 
-# sphinx_gallery_thumbnail_number = 4
-
 # %%
 # Two things to change
 # --------------------
@@ -27,8 +25,12 @@ import specalign as sa
 from specalign.exceptions import VelocityWarning
 from specalign.mock import write_survey
 
+# sphinx_gallery_thumbnail_number = 4
+
 folder = tempfile.TemporaryDirectory()
-paths = write_survey(Path(folder.name) / "mock", 240, instruments=("apogee", "nirspec"), seed=2)
+paths = write_survey(
+    Path(folder.name) / "mock", 240, instruments=("apogee", "nirspec"), seed=2
+)
 labels = sa.read_labels(paths["catalogue"])
 files = {"apogee": paths["apogee"], "nirspec": paths["nirspec"]}
 
@@ -80,7 +82,12 @@ find_duplicates(catalogue)["row", "object_id", "kept", "kind", "differing"]
 #
 # log g against Teff, in stars per bin: the main sequence at the bottom, and the giants above it.
 
-from specalign.plots import plot_abundance, plot_corner, plot_density, plot_histogram
+from specalign.plots import (
+    plot_abundance,
+    plot_corner,
+    plot_density,
+    plot_histogram,
+)
 
 plot_density(labels)
 
@@ -123,7 +130,9 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     for name, found in files.items():
         instrument = sa.get_instrument(name)
-        prepared[name] = instrument.prepare([spectrum for path in found for spectrum in instrument.read(path)])
+        prepared[name] = instrument.prepare(
+            [spectrum for path in found for spectrum in instrument.read(path)]
+        )
 for warning in said:
     print(f"{warning.category.__name__}: {warning.message}")
 assert {warning.category for warning in said} <= {VelocityWarning}
@@ -134,7 +143,7 @@ assert {warning.category for warning in said} <= {VelocityWarning}
 from specalign.analysis import describe_spectra
 
 apogee = describe_spectra(prepared["apogee"])
-print(f"{apogee.n_pixels} pixels, {apogee.coverage[0]:.1f} to {apogee.coverage[1]:.1f}")
+print(f"{apogee.n_pixels} pixels,", apogee.coverage.round(1))
 apogee.gaps["begin", "end", "pixels", "place", "reasons"]
 
 # %%
@@ -151,7 +160,11 @@ nirspec.reasons
 
 from specalign.plots import plot_overlay, plot_selected
 
-plot_selected(prepared["apogee"], rows=[str(name) for name in ten["object_id"]], labels=labels)
+plot_selected(
+    prepared["apogee"],
+    rows=[str(name) for name in ten["object_id"]],
+    labels=labels,
+)
 
 # %%
 # Stars in one set only, and labels that should agree
@@ -178,7 +191,9 @@ both.only_a["object_id", "teff", "logg", "fe_h"]
 # %%
 # Spectra are compared in the same way, and then their stars are named with the catalogue's labels:
 
-sets = compare_catalogues(prepared["apogee"][1:], prepared["nirspec"], labels=labels)
+sets = compare_catalogues(
+    prepared["apogee"][1:], prepared["nirspec"], labels=labels
+)
 print(f"{sets.n_common} stars have both spectra; NIRSpec alone has")
 sets.only_b["object_id", "teff", "logg", "fe_h"]
 
@@ -207,10 +222,17 @@ plot_overlay(prepared["apogee"], prepared["nirspec"], star, common=True)
 
 import numpy as np
 
-values = np.column_stack([labels[name].value for name in ("teff", "logg", "fe_h")])
+values = np.column_stack(
+    [labels[name].value for name in ("teff", "logg", "fe_h")]
+)
 from_star = values - values[labels["object_id"] == star]
-nearest = np.argsort(np.linalg.norm(from_star / np.nanstd(values, axis=0), axis=1))[:6]
-plot_selected(prepared["apogee"], rows=[str(name) for name in labels["object_id"][nearest]], labels=labels)
+distance = np.linalg.norm(from_star / np.nanstd(values, axis=0), axis=1)
+nearest = np.argsort(distance)[:6]
+plot_selected(
+    prepared["apogee"],
+    rows=[str(name) for name in labels["object_id"][nearest]],
+    labels=labels,
+)
 
 # %%
 # The first panel is the star itself. No network was asked so far. Look-alikes that are found by the spectra alone

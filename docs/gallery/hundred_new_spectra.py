@@ -10,8 +10,6 @@ believe, what do they look like, and what became of the files that could not be 
 and it is little: this page shows what that costs.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # The files
 # ---------
@@ -20,6 +18,7 @@ and it is little: this page shows what that costs.
 
 import shutil
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -30,6 +29,8 @@ from astropy.table import Table
 
 import specalign as sa
 from specalign.mock import write_survey
+
+# sphinx_gallery_thumbnail_number = 2
 
 folder = Path(tempfile.mkdtemp())
 survey = write_survey(folder / "apogee", 500, instruments=["apogee"], seed=4)
@@ -60,22 +61,26 @@ with fits.open(new[7], mode="update") as hdus:
 # The labels belong to APOGEE's stars alone. Given to ``fit``, they help the encoders where there are few pairs: all
 # four hundred APOGEE spectra take part, and not only those that have a partner.
 
-labels = sa.read_labels(survey["catalogue"], system="specalign-mock")
-labels = labels[np.isin(labels["object_id"], [path.stem.rpartition("-")[2] for path in files["apogee"]])]
-names = ["teff", "logg", "fe_h", "mg_fe"]
-
 prepared = {}
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     for name, paths in files.items():
         instrument = sa.get_instrument(name)
-        prepared[name] = instrument.prepare([spectrum for path in paths for spectrum in instrument.read(path)])
+        prepared[name] = instrument.prepare(
+            [spectrum for path in paths for spectrum in instrument.read(path)]
+        )
 print(*prepared.values(), *(warning.message for warning in said), sep="\n")
 
 # %%
+labels = sa.read_labels(survey["catalogue"], system="specalign-mock")
+seen = np.isin(labels["object_id"], prepared["apogee"].object_id)
+names = ["teff", "logg", "fe_h", "mg_fe"]
+labels = labels[seen][["object_id", *names]]
+
 aligner = sa.Aligner(["apogee", "nirspec"])
-given = labels[["object_id", *names]]
-history = aligner.fit(prepared, given, max_epochs=40, seed=0, accelerator="cpu", progress=False)
+history = aligner.fit(
+    prepared, labels, max_epochs=40, seed=0, accelerator="cpu", progress=False
+)
 print(history.counts)
 
 # %%
@@ -89,7 +94,9 @@ print(history.counts)
 
 from specalign.prediction import LabelTransfer
 
-reference = sa.EmbeddingTable.concatenate([aligner.embed(rows) for rows in prepared.values()])
+reference = sa.EmbeddingTable.concatenate(
+    [aligner.embed(rows) for rows in prepared.values()]
+)
 model = LabelTransfer.build(
     aligner, reference, labels, training=[prepared["nirspec"]], names=names, false_alarm=0.05,
     note="a hundred pairs of mock spectra", science=False,
@@ -112,7 +119,8 @@ for warning in said:
 for name in names:
     for column in (name, f"{name}_err"):
         predicted[column].info.format = ".0f" if name == "teff" else ".2f"
-predicted["object_id", "teff", "teff_err", "logg", "logg_err", "fe_h", "fe_h_err", "in_domain"][:8]
+shown = [f"{name}{end}" for name in names[:3] for end in ("", "_err")]
+predicted["object_id", *shown, "in_domain"][:8]
 
 # %%
 # Nothing is lost: rejected rows
@@ -121,9 +129,13 @@ predicted["object_id", "teff", "teff_err", "logg", "logg_err", "fe_h", "fe_h_err
 # Files in are rows out and rejected ones. What cannot be read or prepared has its reason:
 
 rejected = predicted.meta["rejected"]
-print(f"{len(list(incoming.iterdir()))} files in, {len(predicted)} labelled, {len(rejected)} rejected\n")
+n_files = len(list(incoming.iterdir()))
+print(
+    n_files, "files in,", len(predicted), "labelled,", len(rejected), "rejected"
+)
 for row in rejected:
-    print(f"{Path(row['spectrum_id']).name}: {row['reason']}\n")
+    name = Path(row["spectrum_id"]).name
+    print(textwrap.fill(f"{name}: {row['reason']}", 76, subsequent_indent="  "))
 
 # %%
 # What to do with them: a file that was cut off is fetched again; one without flux goes back to the reduction with
@@ -136,7 +148,9 @@ for row in rejected:
 # ``domain_reasons`` says why. Here is every row that is flagged. The one without lines is 9000004000007; the others
 # are the price, a few sound stars at the edge of what the training saw:
 
-predicted[~predicted["in_domain"]]["object_id", "domain_reasons", "domain_residual", "domain_likeness"]
+predicted[~predicted["in_domain"]][
+    "object_id", "domain_reasons", "domain_residual", "domain_likeness"
+]
 
 # %%
 # Which labels can be believed
@@ -168,11 +182,14 @@ plot_labels(believed, true, names=["teff", "logg", "fe_h"])
 # spread of the stars.
 
 figures = sa.metrics.labels(believed, true)
-truth = true[[int(np.flatnonzero(true["object_id"] == name)[0]) for name in believed["object_id"]]]
+row_of = {name: row for row, name in enumerate(true["object_id"])}
+truth = true[[row_of[name] for name in believed["object_id"]]]
 for name in names:
-    pull = np.abs((believed[name] - truth[name]).value) / believed[f"{name}_err"].value
+    residual = np.abs((believed[name] - truth[name]).value)
+    pull = residual / believed[f"{name}_err"].value
     r2 = figures["r2"][figures["label"] == name][0]
-    print(f"{name:6} R2 {r2:5.2f}   within one error {np.mean(pull < 1):.2f}   within two {np.mean(pull < 2):.2f}")
+    within = [f"{np.mean(pull < errors):.2f}" for errors in (1, 2)]
+    print(f"{name:6} R2 {r2:5.2f}   within one and two errors:", *within)
 
 # %%
 # Look-alikes
@@ -186,10 +203,14 @@ from specalign.plots import plot_neighbour_labels, plot_retrieved
 nirspec = sa.get_instrument("nirspec", disperser="g140h", filter="f100lp")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the velocities again
-    spectra = nirspec.prepare([spectrum for path in new[8:12] for spectrum in nirspec.read(path)])
+    spectra = nirspec.prepare(
+        [spectrum for path in new[8:12] for spectrum in nirspec.read(path)]
+    )
 queries, gallery = aligner.embed(spectra), aligner.embed(prepared["apogee"])
 neighbours = gallery.search(queries, k=5)
-plot_retrieved(neighbours, spectra, prepared["apogee"], detail=[16000, 16150] * u.AA)
+plot_retrieved(
+    neighbours, spectra, prepared["apogee"], detail=[16000, 16150] * u.AA
+)
 
 # %%
 # Where the neighbours of four new stars lie in the Kiel diagram. Lines go from the true place of a star to its

@@ -11,8 +11,6 @@ and are read like real ones. The figures show that the machinery works, and not 
 (:doc:`/real_and_mock`).
 """
 
-# sphinx_gallery_thumbnail_number = 5
-
 # %%
 # From files to prepared spectra
 # ------------------------------
@@ -27,8 +25,12 @@ import specalign as sa
 from specalign.exceptions import VelocityWarning
 from specalign.mock import write_survey
 
+# sphinx_gallery_thumbnail_number = 5
+
 folder = tempfile.TemporaryDirectory()
-paths = write_survey(Path(folder.name) / "mock", 500, instruments=("apogee", "nirspec"), seed=3)
+paths = write_survey(
+    Path(folder.name) / "mock", 500, instruments=("apogee", "nirspec"), seed=3
+)
 labels = sa.read_labels(paths["labels"], system="specalign-mock")
 print(paths["apogee"][0].name, paths["nirspec"][0].name, sep="\n")
 
@@ -41,7 +43,10 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     for name in ("apogee", "nirspec"):
         instrument = sa.get_instrument(name)
-        prepared[name] = instrument.prepare([spectrum for path in paths[name] for spectrum in instrument.read(path)])
+        spectra = [
+            star for path in paths[name] for star in instrument.read(path)
+        ]
+        prepared[name] = instrument.prepare(spectra)
 for warning in said:
     print(f"{warning.category.__name__}: {warning.message}")
 assert {warning.category for warning in said} <= {VelocityWarning}
@@ -64,7 +69,10 @@ plot_before_after(nirspec.read(paths["nirspec"][0])[0], prepared["nirspec"])
 
 from specalign.data.splits import split
 
-parts = {name: split(rows.object_id, validation=0.0, test=0.2, seed=0) for name, rows in prepared.items()}
+parts = {
+    name: split(rows.object_id, validation=0.0, test=0.2, seed=0)
+    for name, rows in prepared.items()
+}
 train = {name: rows[parts[name] == "train"] for name, rows in prepared.items()}
 test = {name: rows[parts[name] == "test"] for name, rows in prepared.items()}
 print({name: (len(train[name]), len(test[name])) for name in prepared})
@@ -79,7 +87,9 @@ print({name: (len(train[name]), len(test[name])) for name in prepared})
 from specalign.plots import plot_history
 
 aligner = sa.Aligner(["apogee", "nirspec"])
-history = aligner.fit(train, max_epochs=30, seed=0, accelerator="cpu", progress=False)
+history = aligner.fit(
+    train, max_epochs=30, seed=0, accelerator="cpu", progress=False
+)
 plot_history(history)
 
 # %%
@@ -93,6 +103,7 @@ plot_history(history)
 
 queries, gallery = aligner.embed(test["nirspec"]), aligner.embed(test["apogee"])
 neighbours = gallery.search(queries, k=5)
+neighbours["similarity"].info.format = ".3f"
 neighbours["object_id", "rank", "neighbour_object_id", "similarity"][:5]
 
 # %%
@@ -110,13 +121,19 @@ plot_retrieved(neighbours, test["nirspec"], test["apogee"])
 # with chance, and with the cosine of the raw fluxes where the two instruments overlap, which needs no training at
 # all.
 
-from specalign.analysis.baselines import FluxLabelModel, chance, matched_flux_retrieval
+from specalign.analysis.baselines import (
+    FluxLabelModel,
+    chance,
+    matched_flux_retrieval,
+)
 from specalign.plots import plot_retrieval
 
 ks = (1, 2, 5, 10, 20, 50)
 results = {
     "aligned": sa.metrics.retrieval(queries, gallery, ks=ks),
-    "raw-flux cosine": matched_flux_retrieval(test["nirspec"], test["apogee"], ks=ks),
+    "raw-flux cosine": matched_flux_retrieval(
+        test["nirspec"], test["apogee"], ks=ks
+    ),
     "chance": chance(queries, gallery, ks=ks),
 }
 plot_retrieval(results)
@@ -132,7 +149,12 @@ from specalign.plots import plot_embedding, project
 
 both = sa.EmbeddingTable.concatenate([queries, gallery])
 projection = project(both, "umap", seed=0)
-plot_embedding(both, projection, labels=labels, colour=["instrument", "teff", "logg", "fe_h"])
+plot_embedding(
+    both,
+    projection,
+    labels=labels,
+    colour=["instrument", "teff", "logg", "fe_h"],
+)
 
 # %%
 # Carry labels over
@@ -143,15 +165,22 @@ plot_embedding(both, projection, labels=labels, colour=["instrument", "teff", "l
 # NIRSpec's raw flux with the labels of the training stars, which is more than the zero-shot labels had.
 
 names = ["teff", "logg", "fe_h", "mg_fe"]
+reference = aligner.embed(train["apogee"])
+shared = sa.LabelModel("knn").fit(reference, labels, names=names)
+raw = FluxLabelModel(seed=0).fit(train["nirspec"], labels, names=names)
 predicted = {
-    "zero-shot": sa.LabelModel("knn").fit(aligner.embed(train["apogee"]), labels, names=names).predict(queries),
-    "raw flux": FluxLabelModel(seed=0).fit(train["nirspec"], labels, names=names).predict(test["nirspec"]),
+    "zero-shot": shared.predict(queries),
+    "raw flux": raw.predict(test["nirspec"]),
 }
-figures = {method: sa.metrics.labels(table, labels) for method, table in predicted.items()}
+figures = {
+    method: sa.metrics.labels(table, labels)
+    for method, table in predicted.items()
+}
 for method, table in figures.items():
     print(method)
     for row in table:
-        print(f"  {row['label']:6} rmse {row['rmse']:8.3f} {row['unit']:14} R2 {row['r2']:5.2f}")
+        error = f"{row['rmse']:8.3f} {row['unit']:4}"
+        print(f"  {row['label']:6} rmse {error} R2 {row['r2']:5.2f}")
 
 # %%
 # Predicted against true, and the residuals:

@@ -6,8 +6,6 @@ LAMOST sees lines and the shape of the continuum, Gaia XP hardly more than the s
 two spectra of a star that have so little in common, and what are its answers worth?
 """
 
-# sphinx_gallery_thumbnail_number = 1
-
 # %%
 # Which spectra
 # -------------
@@ -32,8 +30,11 @@ from astropy.table import QTable
 import specalign as sa
 from specalign.mock import write_survey
 
+# sphinx_gallery_thumbnail_number = 1
+
 data = Path(os.environ.get("SPECALIGN_SHARED", "shared")) / "data"
-made_with = "real spectra" if (data / "spectra" / "lamost_lrs_labelled.npz").is_file() else "mock spectra"
+real = (data / "spectra" / "lamost_lrs_labelled.npz").is_file()
+made_with = "real spectra" if real else "mock spectra"
 print(f"This page was made with {made_with.upper()}.")
 
 # %%
@@ -54,14 +55,15 @@ def real_lamost(stars, rows):
 
 def emulated_xp(values, network, noise, object_id, seed=0):
     """XP spectra of labels (N, 3), with the correlated noise of real sources."""
-    layer = (values - network["x_min"]) / (network["x_max"] - network["x_min"]) - 0.5
+    low, high = network["x_min"], network["x_max"]
+    layer = (values - low) / (high - low) - 0.5
     for k in range(2):
         layer = layer @ network[f"w_array_{k}"].T + network[f"b_array_{k}"]
         layer = np.where(layer > 0, layer, 0.01 * layer)
     flux = layer @ network["w_array_2"].T + network["b_array_2"]
     flux /= flux[:, [107]]  # at 550 nm
     rng = np.random.default_rng(seed)
-    error = noise["coefficient_error"][rng.integers(len(noise["coefficient_error"]), size=len(flux))]
+    error = rng.choice(noise["coefficient_error"], size=len(flux))
     flux = flux + (error * rng.normal(size=error.shape)) @ noise["sampling"]
     return sa.get_instrument("gaia_xp").prepare_arrays(
         flux,
@@ -74,16 +76,27 @@ def emulated_xp(values, network, noise, object_id, seed=0):
 
 def real_stars(most=1000):
     """LAMOST and emulated XP spectra, and the labels, of stars that the emulator can make."""
-    archives = ("spectra/lamost_lrs_labelled", "emulators/gaia_xp_payne", "emulators/gaia_xp_noise")
-    stars, network, noise = (dict(np.load(data / f"{name}.npz")) for name in archives)
-    values = np.column_stack([stars["teff"], stars["logg"], stars["feh"]]).astype(float)
-    rows = np.flatnonzero(((values >= network["x_min"]) & (values <= network["x_max"])).all(axis=1))[:most]
+    archives = (
+        "spectra/lamost_lrs_labelled",
+        "emulators/gaia_xp_payne",
+        "emulators/gaia_xp_noise",
+    )
+    stars, network, noise = (
+        dict(np.load(data / f"{name}.npz")) for name in archives
+    )
+    columns = [stars[name].astype(float) for name in ("teff", "logg", "feh")]
+    values = np.column_stack(columns)
+    inside = (values >= network["x_min"]) & (values <= network["x_max"])
+    rows = np.flatnonzero(inside.all(axis=1))[:most]
     lamost = real_lamost(stars, rows)
-    labels = QTable({"object_id": lamost.object_id, "teff": values[rows, 0] * u.K})
+    labels = QTable(
+        {"object_id": lamost.object_id, "teff": values[rows, 0] * u.K}
+    )
     labels["logg"] = values[rows, 1] * u.dex(u.cm / u.s**2)
     labels["fe_h"] = values[rows, 2] * u.dex
     labels.meta["label_system"] = "lamost-lasp"
-    return {"lamost": lamost, "gaia_xp": emulated_xp(values[rows], network, noise, lamost.object_id)}, labels
+    xp = emulated_xp(values[rows], network, noise, lamost.object_id)
+    return {"lamost": lamost, "gaia_xp": xp}, labels
 
 
 # %%
@@ -94,10 +107,15 @@ def mock_stars(n=600):
     """The same from the files of a mock survey."""
     prepared = {}
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_survey(Path(folder) / "mock", n, instruments=("lamost", "gaia_xp"), seed=5)
+        paths = write_survey(
+            Path(folder) / "mock", n, instruments=("lamost", "gaia_xp"), seed=5
+        )
         for name in ("lamost", "gaia_xp"):
             instrument = sa.get_instrument(name)
-            prepared[name] = instrument.prepare([star for path in paths[name] for star in instrument.read(path)])
+            stars = [
+                star for path in paths[name] for star in instrument.read(path)
+            ]
+            prepared[name] = instrument.prepare(stars)
         labels = sa.read_labels(paths["labels"], system="specalign-mock")
     return prepared, labels["object_id", "teff", "logg", "fe_h"]
 
@@ -105,7 +123,7 @@ def mock_stars(n=600):
 # %%
 # From here on, both are the same to the package:
 
-prepared, labels = real_stars() if made_with == "real spectra" else mock_stars()
+prepared, labels = real_stars() if real else mock_stars()
 print(f"made with {made_with}; labels: {labels.meta['label_system']}")
 print(*prepared.values(), sep="\n")
 
@@ -128,18 +146,27 @@ plot_selected(prepared["gaia_xp"], labels=labels, n=5)
 from specalign.data.splits import split
 from specalign.plots import plot_history
 
-parts = {name: split(rows.object_id, validation=0.0, test=0.25, seed=0) for name, rows in prepared.items()}
+parts = {
+    name: split(rows.object_id, validation=0.0, test=0.25, seed=0)
+    for name, rows in prepared.items()
+}
 train = {name: rows[parts[name] == "train"] for name, rows in prepared.items()}
 test = {name: rows[parts[name] == "test"] for name, rows in prepared.items()}
 aligner = sa.Aligner(["lamost", "gaia_xp"])
-history = aligner.fit(train, max_epochs=20, seed=0, accelerator="cpu", progress=False)
+history = aligner.fit(
+    train, max_epochs=20, seed=0, accelerator="cpu", progress=False
+)
 plot_history(history)
 
 # %%
 # Find a star in the other survey, both ways
 # ------------------------------------------
 
-from specalign.analysis.baselines import FluxLabelModel, chance, matched_flux_retrieval
+from specalign.analysis.baselines import (
+    FluxLabelModel,
+    chance,
+    matched_flux_retrieval,
+)
 from specalign.plots import plot_retrieval
 
 ks = (1, 2, 5, 10, 20, 50)
@@ -147,7 +174,9 @@ lamost, xp = aligner.embed(test["lamost"]), aligner.embed(test["gaia_xp"])
 results = {
     "LAMOST to XP": sa.metrics.retrieval(lamost, xp, ks=ks),
     "XP to LAMOST": sa.metrics.retrieval(xp, lamost, ks=ks),
-    "raw-flux cosine": matched_flux_retrieval(test["lamost"], test["gaia_xp"], ks=ks),
+    "raw-flux cosine": matched_flux_retrieval(
+        test["lamost"], test["gaia_xp"], ks=ks
+    ),
     "chance": chance(lamost, xp, ks=ks),
 }
 plot_retrieval(results)
@@ -160,15 +189,18 @@ plot_retrieval(results)
 # Beside it, what LAMOST's own embeddings give, and a perceptron on LAMOST's raw flux, which a shared space must
 # beat.
 
-train_lamost, train_xp = aligner.embed(train["lamost"]), aligner.embed(train["gaia_xp"])
+from_xp = sa.LabelModel("knn").fit(aligner.embed(train["gaia_xp"]), labels)
+own = sa.LabelModel("linear").fit(aligner.embed(train["lamost"]), labels)
+raw = FluxLabelModel(seed=0).fit(train["lamost"], labels)
 predicted = {
-    "zero-shot, from XP": sa.LabelModel("knn").fit(train_xp, labels).predict(lamost),
-    "LAMOST's embeddings": sa.LabelModel("linear").fit(train_lamost, labels).predict(lamost),
-    "raw flux": FluxLabelModel(seed=0).fit(train["lamost"], labels).predict(test["lamost"]),
+    "zero-shot, from XP": from_xp.predict(lamost),
+    "LAMOST's embeddings": own.predict(lamost),
+    "raw flux": raw.predict(test["lamost"]),
 }
 for method, table in predicted.items():
     for row in sa.metrics.labels(table, labels):
-        print(f"{method:20} {row['label']:5} rmse {row['rmse']:7.3f} {row['unit']:4} R2 {row['r2']:5.2f}")
+        error = f"{row['rmse']:7.3f} {row['unit']:4}"
+        print(f"{method:20} {row['label']:5} rmse {error} R2 {row['r2']:5.2f}")
 
 # %%
 from specalign.plots import plot_label_bins, plot_labels
@@ -178,7 +210,11 @@ plot_labels(predicted["zero-shot, from XP"], labels)
 # %%
 # One figure for all stars hides where there are few to learn from. In bins of the true metallicity:
 
-plot_label_bins(sa.metrics.labels_in_bins(predicted["zero-shot, from XP"], labels, by="fe_h"))
+plot_label_bins(
+    sa.metrics.labels_in_bins(
+        predicted["zero-shot, from XP"], labels, by="fe_h"
+    )
+)
 
 # %%
 # The space
@@ -187,7 +223,12 @@ plot_label_bins(sa.metrics.labels_in_bins(predicted["zero-shot, from XP"], label
 from specalign.plots import plot_embedding, project
 
 both = sa.EmbeddingTable.concatenate([lamost, xp])
-plot_embedding(both, project(both, "pca"), labels=labels, colour=["instrument", "teff", "logg", "fe_h"])
+plot_embedding(
+    both,
+    project(both, "pca"),
+    labels=labels,
+    colour=["instrument", "teff", "logg", "fe_h"],
+)
 
 # %%
 # What it is worth

@@ -11,8 +11,6 @@ also what an alignment has to beat.
 network little; the last section has figures from real spectra.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Spectra and labels
 # ------------------
@@ -25,13 +23,17 @@ import numpy as np
 import specalign as sa
 from specalign.mock import draw_labels, spectrum
 
+# sphinx_gallery_thumbnail_number = 2
+
 catalogue = draw_labels(200, seed=42)
 axis, clean = spectrum("nirspec", catalogue)
 rng = np.random.default_rng(42)
 sigma = clean / rng.uniform(30, 300, (len(clean), 1))
 flux = clean + sigma * rng.normal(size=clean.shape)
 nirspec = sa.get_instrument("nirspec")
-spectra = nirspec.prepare_arrays(flux, ivar=sigma**-2, spectral_axis=axis, object_id=catalogue["object_id"])
+spectra = nirspec.prepare_arrays(
+    flux, ivar=sigma**-2, spectral_axis=axis, object_id=catalogue["object_id"]
+)
 labels = catalogue["object_id", "teff", "logg", "fe_h"]
 print(spectra)
 
@@ -68,7 +70,12 @@ from specalign.data.scaling import LabelScaling
 training = labels[parts.rows(labels["object_id"], "train")]
 scaling = LabelScaling.fit(training, "standard")
 scaled = scaling.forward(training)
-print("mean", scaled.mean(axis=0).round(6) + 0, "standard deviation", scaled.std(axis=0).round(6))
+print(
+    "mean",
+    scaled.mean(axis=0).round(6) + 0,
+    "standard deviation",
+    scaled.std(axis=0).round(6),
+)
 print("back to", scaling.inverse(scaled)["teff"].unit)
 
 # %%
@@ -86,7 +93,12 @@ print(summary(sa.get_encoder("starnet", n_pixels=8192, embed_dim=3)))
 # Nearly all of it is one dense layer: its size follows from the pixels, the pooling and the last filters. Turn
 # them, and see:
 
-for options in ({}, {"pool_length": 16}, {"filters": [4, 4]}, {"filters": [4, 16, 16], "hidden": [64]}):
+for options in (
+    {},
+    {"pool_length": 16},
+    {"filters": [4, 4]},
+    {"filters": [4, 16, 16], "hidden": [64]},
+):
     network = sa.get_encoder("starnet", n_pixels=8192, embed_dim=3, **options)
     print(f"{summary(network).parameters:9,}  {options or 'the defaults'}")
 
@@ -102,7 +114,14 @@ from specalign.alignment import LabelRegressor
 from specalign.plots import plot_label_bins, plot_labels, plot_training
 
 model = LabelRegressor("starnet", scaling="standard")
-model = model.fit(spectra, labels, split=parts, max_epochs=8, accelerator="cpu", progress=False)
+model = model.fit(
+    spectra,
+    labels,
+    split=parts,
+    max_epochs=8,
+    accelerator="cpu",
+    progress=False,
+)
 plot_training(model.history)
 
 # %%
@@ -155,7 +174,10 @@ plot_label_bins(sa.metrics.labels_in_bins(predicted, labels, by="teff"))
 
 model.save(Path(folder.name) / "starnet")
 kept = LabelRegressor.load(Path(folder.name) / "starnet")
-print("the same predictions:", bool((kept.predict(test)["teff"] == predicted["teff"]).all()))
+print(
+    "the same predictions:",
+    bool((kept.predict(test)["teff"] == predicted["teff"]).all()),
+)
 folder.cleanup()
 
 # %%

@@ -9,8 +9,6 @@ that models teach the way from one telescope to the other. Replace the library b
 temperature. It is a drawing, not a synthesis.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # A library
 # ---------
@@ -22,18 +20,28 @@ import astropy.units as u
 import numpy as np
 from specutils import Spectrum
 
+# sphinx_gallery_thumbnail_number = 2
+
 rng = np.random.default_rng(1)
 teff, fe_h = rng.uniform(3800, 5800, 150), rng.uniform(-1.5, 0.4, 150)
 wavelength = np.arange(8980, 18020, 0.15)
 depth = np.zeros((150, wavelength.size), np.float32)
-for centre, excitation in zip(np.sort(rng.uniform(9000, 18000, 240)), rng.uniform(0, 5, 240), strict=True):
+for centre, excitation in zip(
+    np.sort(rng.uniform(9000, 18000, 240)), rng.uniform(0, 5, 240), strict=True
+):
     strength = 0.4 * 10 ** (0.4 * fe_h + excitation * (0.96 - 5040 / teff))
     near = slice(*np.searchsorted(wavelength, [centre - 2, centre + 2]))
     profile = np.exp(-0.5 * ((wavelength[near] - centre) / 0.3) ** 2)
     depth[:, near] += (strength / (1 + strength))[:, None] * profile
 
-meta = {"object_id": [f"star-{i:03d}" for i in range(150)], "medium": "vacuum", "normalization": "continuum"}
-library = Spectrum(np.exp(-depth) * u.dimensionless_unscaled, wavelength * u.AA, meta=meta)
+meta = {
+    "object_id": [f"star-{i:03d}" for i in range(150)],
+    "medium": "vacuum",
+    "normalization": "continuum",
+}
+library = Spectrum(
+    np.exp(-depth) * u.dimensionless_unscaled, wavelength * u.AA, meta=meta
+)
 
 # %%
 # Five lines
@@ -41,9 +49,16 @@ library = Spectrum(np.exp(-depth) * u.dimensionless_unscaled, wavelength * u.AA,
 
 import specalign as sa
 
-jwst, apogee = sa.get_instrument("nirspec", grid="seeds"), sa.get_instrument("apogee")
-theory = jwst.prepare(jwst.simulate(library, snr=rng.uniform(30, 300, 150), rng=2))
-survey = apogee.prepare(apogee.simulate(library, snr=rng.uniform(60, 300, 150), rng=3))
+jwst, apogee = (
+    sa.get_instrument("nirspec", grid="seeds"),
+    sa.get_instrument("apogee"),
+)
+theory = jwst.prepare(
+    jwst.simulate(library, snr=rng.uniform(30, 300, 150), rng=2)
+)
+survey = apogee.prepare(
+    apogee.simulate(library, snr=rng.uniform(60, 300, 150), rng=3)
+)
 print(theory, survey, sep="\n")
 
 # %%
@@ -63,7 +78,9 @@ plot_selected(theory, rows=[0, 1, 2, 3])
 # %%
 in_gap = (theory.quality & (1 << jwst.quality_bits["NON_SCIENCE"])) != 0
 begins = jwst.spectral_axis[in_gap.argmax(axis=1)].to(u.um)
-print(f"the gaps of the first four begin at {begins[:4].round(2)}; product: {theory.catalog['product'][0]}")
+print(
+    f"the gaps of the first four begin at {begins[:4].round(2)}; product: {theory.catalog['product'][0]}"
+)
 
 # %%
 # One star of the library by both instruments, zoomed to a few lines:

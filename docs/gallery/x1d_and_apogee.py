@@ -27,11 +27,22 @@ import specalign as sa
 from specalign.mock import write_survey
 
 folder = Path(tempfile.mkdtemp())
-paths = write_survey(folder / "mock", 80, instruments=("apogee", "nirspec"), seed=2)
+paths = write_survey(
+    folder / "mock", 80, instruments=("apogee", "nirspec"), seed=2
+)
 new_files = paths["nirspec"][70:]  # ten stars that nothing below has seen
 
-apogee, nirspec = sa.get_instrument("apogee"), sa.get_instrument("nirspec", disperser="g140h", filter="f100lp")
-prepared_a = apogee.prepare([spectrum for path in paths["apogee"][:70] for spectrum in apogee.read(path)])
+apogee, nirspec = (
+    sa.get_instrument("apogee"),
+    sa.get_instrument("nirspec", disperser="g140h", filter="f100lp"),
+)
+prepared_a = apogee.prepare(
+    [
+        spectrum
+        for path in paths["apogee"][:70]
+        for spectrum in apogee.read(path)
+    ]
+)
 print(prepared_a)
 
 # %%
@@ -41,7 +52,13 @@ print(prepared_a)
 
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
-    prepared_n = nirspec.prepare([spectrum for path in paths["nirspec"][:70] for spectrum in nirspec.read(path)])
+    prepared_n = nirspec.prepare(
+        [
+            spectrum
+            for path in paths["nirspec"][:70]
+            for spectrum in nirspec.read(path)
+        ]
+    )
 print(prepared_n, *(warning.message for warning in said), sep="\n")
 
 # %%
@@ -59,7 +76,9 @@ plot_prepared(prepared_n)
 # become APOGEE's where there is a pair:
 
 pairs = sa.match(prepared_a, prepared_n, by="sky", radius=1 * u.arcsec)
-print(f"{len(pairs)} pairs, {len(pairs.meta['ambiguous_b'])} that could be several stars")
+print(
+    f"{len(pairs)} pairs, {len(pairs.meta['ambiguous_b'])} that could be several stars"
+)
 object_id = prepared_n.object_id.astype(object)
 object_id[pairs["index_b"]] = prepared_a.object_id[pairs["index_a"]]
 prepared_n = dataclasses.replace(prepared_n, object_id=object_id.astype(str))
@@ -80,7 +99,11 @@ from specalign.plots import plot_history
 
 aligner = sa.Aligner(["apogee", "nirspec"], embed_dim=16)
 history = aligner.fit(
-    {"apogee": prepared_a, "nirspec": prepared_n}, max_epochs=10, seed=0, accelerator="cpu", progress=False
+    {"apogee": prepared_a, "nirspec": prepared_n},
+    max_epochs=10,
+    seed=0,
+    accelerator="cpu",
+    progress=False,
 )
 plot_history(history)
 
@@ -97,7 +120,9 @@ plot_history(history)
 from specalign.prediction import LabelTransfer
 
 labels = sa.read_labels(paths["labels"], system="specalign-mock")
-reference = sa.EmbeddingTable.concatenate([aligner.embed(prepared_a), aligner.embed(prepared_n)])
+reference = sa.EmbeddingTable.concatenate(
+    [aligner.embed(prepared_a), aligner.embed(prepared_n)]
+)
 model = LabelTransfer.build(
     aligner, reference, labels, training=[prepared_n], names=["teff", "logg", "fe_h"],
     note="eighty mock stars", science=False,
@@ -116,7 +141,16 @@ for warning in said:
     print(f"{warning.category.__name__}: {warning.message}")
 for name, digits in (("teff", ".0f"), ("logg", ".2f"), ("fe_h", ".2f")):
     table[name].info.format = table[f"{name}_err"].info.format = digits
-table["object_id", "teff", "teff_err", "logg", "logg_err", "fe_h", "fe_h_err", "in_domain"]
+table[
+    "object_id",
+    "teff",
+    "teff_err",
+    "logg",
+    "logg_err",
+    "fe_h",
+    "fe_h_err",
+    "in_domain",
+]
 
 # %%
 # The table is written with its units and with all that is known of the prediction:
@@ -128,8 +162,12 @@ table.write(folder / "labels.ecsv")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the same two as above
-    new = nirspec.prepare([spectrum for path in new_files for spectrum in nirspec.read(path)])
-    upside_down = dataclasses.replace(new, flux=np.where(new.mask, 0, 2 - new.flux))
+    new = nirspec.prepare(
+        [spectrum for path in new_files for spectrum in nirspec.read(path)]
+    )
+    upside_down = dataclasses.replace(
+        new, flux=np.where(new.mask, 0, 2 - new.flux)
+    )
     flagged = sa.predict(upside_down, folder / "model")
 flagged["object_id", "in_domain", "domain_reasons"][:3]
 
