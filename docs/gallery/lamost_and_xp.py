@@ -36,6 +36,8 @@ data = Path(os.environ.get("SPECALIGN_SHARED", "shared")) / "data"
 real = (data / "spectra" / "lamost_lrs_labelled.npz").is_file()
 made_with = "real spectra" if real else "mock spectra"
 print(f"This page was made with {made_with.upper()}.")
+if real:
+    print("Those of LAMOST are real; those of Gaia XP are emulated.")
 
 # %%
 # The real spectra are arrays, so ``prepare_arrays`` takes them, with the facts that a file's reader would have
