@@ -1,21 +1,24 @@
 """Sphinx configuration: the Astropy theme, warnings are errors, and nothing is fetched unless asked."""
 
 import os
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sphinx_astropy.conf.v3 import *  # noqa: F403
-from sphinx_astropy.conf.v3 import exclude_patterns, intersphinx_mapping
+from sphinx_astropy.conf.v3 import exclude_patterns, extensions, intersphinx_mapping
 
 import specalign
 
 project = "specalign"
 author = "The specalign developers"
-copyright = f"2026-{datetime.now(UTC).year}, {author}"
+years = dict.fromkeys([2026, datetime.now(UTC).year])
+copyright = f"{'-'.join(map(str, years))}, {author}"
 version = release = specalign.__version__
 html_title = f"specalign {release}"
 htmlhelp_basename = "specalign"
 
-exclude_patterns += ["_build", "examples"]  # included in the how-to pages
+exclude_patterns += ["_build", "examples", "gallery"]  # how-to pages include the examples, tutorials come of the gallery
 highlight_language = "python3"
 automodapi_toctreedirnm = "reference/api"
 automodapi_inheritance_diagram = 0
@@ -33,6 +36,33 @@ if not os.environ.get("SPECALIGN_DOCS_LINKS"):
 # Every reference to our own names must resolve; those to other projects do where links are switched on.
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!specalign)(?!.*\bspecalign\.).*")]
+
+# The tutorials are programs in docs/gallery; sphinx-gallery runs them and writes their pages to docs/tutorials.  They
+# run in every build, since a change of the package may break one that did not change (-D plot_gallery=0: not at all).
+sys.path.insert(0, str(Path(__file__).parent))
+extensions += ["sphinx_gallery.gen_gallery"]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "tutorials",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "gallery_setup.reading_order",
+    "image_scrapers": ("gallery_setup.show_last_figure",),
+    "reset_modules": ("matplotlib", "gallery_setup.same_conditions"),
+    "reset_modules_order": "both",
+    "run_stale_examples": True,
+    "abort_on_example_error": True,
+    "ignore_repr_types": r"matplotlib\.figure",
+    "first_notebook_cell": "%matplotlib inline",
+    "matplotlib_animations": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "thumbnail_size": (480, 336),
+    "backreferences_dir": None,
+}
+# One tutorial shows real spectra where this folder exists, and says which it shows.
+os.environ.setdefault("SPECALIGN_SHARED", str(Path(__file__).parents[2] / "shared"))
 
 
 def find_public_name(app, env, node, contnode):

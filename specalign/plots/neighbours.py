@@ -78,6 +78,7 @@ def plot_retrieved(neighbours, queries, gallery, spectrum_id=None, n=2, detail=N
         other = row_of(gallery, hit["neighbour_spectrum_id"])
         for ax, limits in ((whole, ends), (part, detail)):
             _overlay(ax, (queries, row), (gallery, other), limits)
+        part.locator_params(axis="x", nbins=4)  # five digits each: more would run into each other
         whole.axvspan(*detail, color=MUTED, alpha=0.25, linewidth=0, zorder=0)
         whole.set_title(_hit_title(hit), fontsize=9.5)
         whole.set_ylabel(unit_label("Normalised flux", u.dimensionless_unscaled))

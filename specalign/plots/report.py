@@ -165,9 +165,10 @@ def _panel_in_words(ax):
 
 
 def _axis_label(ax, shared, name):
-    """The label of an axis, or of the panel with which it is shared."""
+    """The label of an axis, or of the panel with which it is shared, or of all panels."""
     panels = [ax, *(other for other in ax.figure.axes if other in shared.get_siblings(ax))]
-    return next(filter(None, (getattr(panel, name)() for panel in panels)), "")
+    labels = [getattr(panel, name)() for panel in panels]
+    return next(filter(None, [*labels, getattr(ax.figure, name.replace("get_", "get_sup"))()]), "")
 
 
 def _table(table, caption):

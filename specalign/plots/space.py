@@ -114,8 +114,10 @@ def plot_embedding(table, method="pca", labels=None, colour=None, ax=None, seed=
     panels = [new_axes(ax, width=5.6, height=4.4)] if len(colours) == 1 else _panels(len(colours))
     for panel, name in zip(panels, colours, strict=True):
         _draw_cloud(panel, projection, labels, name, name_bar=len(panels) == 1)
-        panel.set(xlabel=projection.axis_labels[0], ylabel=projection.axis_labels[1])
-    _outer_labels(panels)
+    if len(panels) == 1:
+        panels[0].set(xlabel=projection.axis_labels[0], ylabel=projection.axis_labels[1])
+    else:
+        _shared_labels(panels[0].figure, projection.axis_labels)
     _title_embedding(panels, projection, colours)
     return panels[0].figure
 
@@ -132,14 +134,10 @@ def _panels(n):
     return list(axes[:n])
 
 
-def _outer_labels(panels):
-    """Say what the shared axes are once: below the last panel of a column, and beside the first one of a row."""
-    columns = 2 if len(panels) == 4 else COLUMNS
-    for number, panel in enumerate(panels):
-        if number % columns:
-            panel.set_ylabel("")
-        if number + columns < len(panels):
-            panel.set_xlabel("")
+def _shared_labels(figure, names):
+    """Say what the shared axes are once: beside each panel, the names would run into each other."""
+    figure.supxlabel(names[0], fontsize=9.5)
+    figure.supylabel(names[1], fontsize=9.5)
 
 
 def _title_embedding(panels, projection, colours):

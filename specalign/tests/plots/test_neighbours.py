@@ -1,5 +1,7 @@
 """Retrieved spectra over queries, and maps of neighbours."""
 
+from itertools import pairwise
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -70,6 +72,14 @@ def test_the_detail_can_be_chosen_in_any_unit(found, nirspec, apogee):
     assert figure.axes[1].get_xlim() == pytest.approx((16000, 16200))
     chosen = plot_retrieved(found, nirspec, apogee).axes[1].get_xlim()
     assert 15118 < chosen[0] < chosen[1] < 17001
+
+
+def test_wavelengths_of_the_detail_do_not_run_into_each_other(found, nirspec, apogee):
+    figure = plot_retrieved(found, nirspec, apogee, detail=[16000, 16150] * u.AA)
+    figure.draw_without_rendering()
+    boxes = [tick.label1.get_window_extent() for tick in figure.axes[1].xaxis.get_major_ticks()]
+    assert len(boxes) > 2
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_a_masked_query_can_be_drawn(found, nirspec, apogee, tmp_path):

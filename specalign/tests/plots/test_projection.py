@@ -105,6 +105,8 @@ def test_every_label_has_a_panel_with_all_spectra(few, labels):
     for ax in panels:
         assert same_points(offsets(ax), projection.points)
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["apogee", "nirspec"]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("", "")
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == projection.axis_labels
     bars = [ax.get_ylabel() for ax in figure.axes if ax.get_label() == "<colorbar>"]
     assert bars == ["[K]", "[dex(cm s⁻²)]", "[dex]"]
 

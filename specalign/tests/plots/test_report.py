@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, QTable, Table
 
+from specalign import EmbeddingTable
 from specalign.exceptions import SpecalignError
-from specalign.plots import Section, plot_kiel, plot_transferred, write_report
+from specalign.plots import Section, plot_embedding, plot_kiel, plot_transferred, write_report
 
 
 class Reader(HTMLParser):
@@ -134,6 +135,17 @@ def test_figures_are_told_in_words(tmp_path, predicted, labels):
     words = "Surface gravity log g [dex(cm s⁻²)] against Effective temperature [K]"
     assert page.alts == [f"Figure. 2 panels. 300 stars, true: {words}; Transferred: {words}."]
     assert 'A "caption" <b>' in page.text
+
+
+def test_axes_that_all_panels_share_are_told_in_words(tmp_path):
+    vectors = np.random.default_rng(1).normal(size=(30, 8))
+    names = [f"star {i}" for i in range(30)]
+    table = EmbeddingTable(vectors, names, names, "apogee", np.full(30, 50), np.ones(30))
+    labels = QTable({"object_id": names, "teff": np.linspace(4000, 5000, 30) * u.K})
+    path = tmp_path / "r.html"
+    write_report(path, "t", [Section("s", figures=[(plot_embedding(table, "pca", labels, ["teff", "teff"]), "c")])])
+    panel = r"Effective temperature: PC 2 [^;]* against PC 1 [^;]*"
+    assert re.fullmatch(rf"Figure\. 2 panels\. {panel}; {panel}\.", read(path).alts[0])
 
 
 def test_it_prints_on_white_and_keeps_figures_whole(tmp_path, labels):
