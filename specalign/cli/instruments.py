@@ -29,11 +29,18 @@ def run(arguments):
             print(f"{' and '.join(map(str, offered))}\n  not loaded; see: specalign instruments {name}\n")
 
 
+def _origin(instrument):
+    """Version and papers, of an instrument that states them."""
+    version, citation = (getattr(instrument, name, "") for name in ("version", "citation"))
+    return [f"  version {version}; cite {citation}"] if version or citation else []
+
+
 def describe(instrument):
     """Lines that say what an instrument reads and makes."""
     axis = instrument.spectral_axis
     lines = [
         f"{instrument.name}: {len(axis)} pixels, {axis[0]:.8g} to {axis[-1]:.8g}, mask rules {instrument.mask_version}",
+        *_origin(instrument),
         f"  options: {', '.join(f'{key}={value!r}' for key, value in instrument.options.items()) or 'none'}",
     ]
     for product in instrument.products:

@@ -24,8 +24,9 @@ def makes_examples(case, rng):
     """``make_example`` gives as many spectra as asked, of different stars, the same for a seed, all of them usable."""
     seeds = ([case.seed, 3], [case.seed, 3], [case.seed, 4])
     one, again, other = (list(case.sound.make_example(np.random.default_rng(seed), 3)) for seed in seeds)
-    if len(one) != 3 or len(case.instrument.make_example(np.random.default_rng(0), 1)) != 1:
-        fail(f"expected 3 spectra and 1, as asked, got {len(one)} and another number")
+    counts = len(one), len(case.instrument.make_example(np.random.default_rng(0), 1))
+    if counts != (3, 1):
+        fail(f"expected 3 spectra and 1, as asked, got {counts[0]} and {counts[1]}")
     stars = [spectrum.meta.get("object_id") for spectrum in one]
     if len(set(stars)) != 3 or len({spectrum.flux.value.tobytes() for spectrum in one}) != 3:
         fail(f"expected three different stars, got {stars}")
@@ -42,8 +43,7 @@ def makes_examples(case, rng):
 
 def reads_its_own_file(case, rng):
     """``write_example`` writes one file where it was told, and ``read`` takes it, with facts that ``prepare`` needs."""
-    folder = case.folder / "own"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=case.folder))
     path = case.sound.write_example(folder / "a.file", np.random.default_rng([case.seed, 5]))
     found = sorted(one.name for one in folder.iterdir())
     if found != [path.name] or not path.name.startswith("a.file"):
@@ -58,6 +58,7 @@ def reads_its_own_file(case, rng):
     prepared = case.instrument.prepare(spectra)
     if not len(prepared):
         fail(f"expected a row that can be prepared, got rejected: {list(prepared.rejected['reason'])}")
+    _read(case, path, "its own file with visits='all'", visits="all")
     if [_bits(a) for a in spectra] != [_bits(b) for b in case.instrument.read(str(path))]:
         fail("reading the file again, by its name as a str, gives other spectra")
 
@@ -130,12 +131,12 @@ def _must_refuse(case, path, what):
         fail(f"{what}: expected one of the package's errors, and read gave {len(found)} spectra")
 
 
-def _read(case, path, what):
+def _read(case, path, what, **options):
     """Spectra, or None where the file was refused as it should be."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return list(case.instrument.read(path))
+            return list(case.instrument.read(path, **options))
         except SpecalignError:
             return None
         except Exception as error:

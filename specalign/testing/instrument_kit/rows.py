@@ -141,6 +141,22 @@ def bits_are_kept(case, rng):
             fail(f"{name}: expected bit {bit} at pixel {pixel}, got {value:#x}")
         if masked != bad:
             fail(f"{name}: expected mask {bad} at pixel {pixel}, as bad_bits says, got {masked}")
+    if case.has_wavelengths:
+        _bits_on_another_axis(case, own, pixel)
+
+
+def _bits_on_another_axis(case, own, pixel):
+    """A run of pixels with a bit leaves it in the pixel that it covers; a smaller part may only say PARTIAL."""
+    axis = case.other_axis(0.8, margin=1)
+    place = int(np.searchsorted(axis, case.sound.spectral_axis.value[pixel]))
+    quality = np.zeros((len(own), axis.size), np.int64)
+    quality[:, place - 4 : place + 5] = [[1 << bit] for bit in own.values()]
+    flux = np.full(quality.shape, 100.0)
+    facts = {"spectral_axis": axis * u.AA, "normalized": True, "object_id": list(own)}
+    prepared = case.prepare(flux, np.ones_like(flux), quality=quality, **facts)
+    for name, values in zip(prepared.object_id, prepared.quality, strict=True):
+        if not int(values[pixel]) >> own[name] & 1:
+            fail(f"{name}: expected bit {own[name]} at pixel {pixel} of a row on another axis, got {values[pixel]:#x}")
 
 
 CHECKS = (

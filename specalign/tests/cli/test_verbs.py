@@ -20,6 +20,7 @@ def test_instruments(capsys):
     assert run("instruments", "apogee") == 0
     text = capsys.readouterr().out
     assert text.startswith("apogee: 8575 pixels, 15100.802 Angstrom to 16999.807 Angstrom")
+    assert "  version 1; cite Majewski et al. 2017, AJ 154, 94" in text
     assert "  aspcapStar: rest frame, vacuum, normalised: continuum, R = 22500\n    https://data.sdss.org" in text
 
 

@@ -122,6 +122,17 @@ def test_real_source_without_bp(shared):
         xp.prepare(missing)
 
 
+def test_coefficients_become_a_spectrum_again():
+    xp = get_instrument("gaia_xp", form="coefficients")
+    spectra = xp.make_example(1, 2)
+    prepared = xp.prepare(spectra)
+    again = xp.prepare(prepared.to_spectrum(1, absolute=True))
+    np.testing.assert_allclose(again.flux, prepared.flux[1:], rtol=1e-5)
+    resampled = xp.resample(spectra[1])
+    assert resampled.spectral_axis.unit == u.pix
+    np.testing.assert_array_equal(resampled.flux.value, spectra[1].flux.value)
+
+
 def test_a_wrong_number_of_coefficients_is_refused():
     with pytest.raises(SpectrumError, match="expected 110 coefficients"):
         get_instrument("gaia_xp").prepare_arrays(np.ones((1, 55)), spectral_axis=np.arange(55) * u.one, object_id=["a"])

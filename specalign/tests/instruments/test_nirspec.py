@@ -167,3 +167,10 @@ def test_real_files_are_prepared_by_their_own_setting_and_refused_by_the_default
         if setting != ("g140h", "f100lp"):
             with pytest.raises(SpectrumError, match=f"got {'/'.join(setting)}; use get_instrument"):
                 get_instrument("nirspec").read(folder / name)
+
+
+def test_no_row_gives_no_row():
+    prism = of(("prism", "clear"))
+    empty = prism.prepare_arrays(np.zeros((0, prism.n_pixels)), spectral_axis=prism.spectral_axis, object_id=[])
+    assert empty.flux.shape == (0, prism.n_pixels)
+    assert len(empty.rejected) == 0

@@ -27,8 +27,8 @@ def breaks(*checks):
 class Altered(Small):
     """Prepares as `Small` does, and spoils what comes out of both roads."""
 
-    def _prepare_groups(self, groups, refused, n):
-        return self.alter(super()._prepare_groups(groups, refused, n))
+    def _prepare_groups(self, *arguments, **options):
+        return self.alter(super()._prepare_groups(*arguments, **options))
 
 
 def own_grid(instrument, rows):
@@ -276,7 +276,7 @@ class ObeysEveryHeader(Small):
         return super().regrid(rows, block, stated, scale)
 
 
-@breaks("air_becomes_vacuum")
+@breaks("air_becomes_vacuum", "velocity_is_applied_once")
 class BreathesNoAir(Small):
     def prepare_arrays(self, *arrays, medium="vacuum", **facts):
         return super().prepare_arrays(*arrays, medium="vacuum", **facts)
@@ -334,6 +334,12 @@ class DrawsFromTheGlobalNumbers(Altered):
 class ForgetsBits(Small):
     def prepare_arrays(self, *arrays, quality=None, **facts):
         return super().prepare_arrays(*arrays, **facts)
+
+
+@breaks("bits_are_kept")
+class ForgetsBitsElsewhere(ElsewhereWrong):
+    def alter(self, out):
+        out.quality[:] &= ~np.uint32(3)
 
 
 # Files and processes

@@ -6,7 +6,7 @@ import unittest
 
 import pytest
 
-from specalign.exceptions import ContractError
+from specalign.exceptions import ContractError, ContractWarning
 from specalign.instruments import get_instrument
 from specalign.testing import check_instrument, instrument_checks, parametrize_instrument
 from specalign.testing.instrument_kit.case import InstrumentCase
@@ -49,7 +49,7 @@ def test_nirspec_prism(check):
     check()
 
 
-@parametrize_instrument("lamost", marks=SLOW_PROCESS)
+@parametrize_instrument("lamost", marks=SLOW_FILES)
 def test_lamost(check):
     check()
 
@@ -146,6 +146,14 @@ def test_a_plugin_that_cannot_be_made_fails_every_check_with_its_reason():
     table = check_instrument("smal", on_fail="record")
     assert set(table["status"]) == {"failed"}
     assert all("no instrument plugin is called 'smal'" in reason for reason in table["reason"])
+
+
+def test_a_warning_points_to_whoever_asked():
+    kind = BROKEN["WithoutVersion"][0]
+    with pytest.warns(ContractWarning, match="the instrument WithoutVersion breaks 1 of 1 promises") as caught:
+        table = check_instrument(kind, checks=["version_is_stated"], on_fail="warn")
+    assert caught[0].filename == __file__
+    assert table.counts == {"failed": 1}
 
 
 def test_the_folder_of_the_checks_is_taken_away():
