@@ -18,7 +18,8 @@ version = release = specalign.__version__
 html_title = f"specalign {release}"
 htmlhelp_basename = "specalign"
 
-exclude_patterns += ["_build", "examples", "gallery"]  # how-to pages include the examples, tutorials come of the gallery
+# How-to pages include the examples, and tutorials are made from the gallery.
+exclude_patterns += ["_build", "examples", "gallery"]
 highlight_language = "python3"
 automodapi_toctreedirnm = "reference/api"
 automodapi_inheritance_diagram = 0

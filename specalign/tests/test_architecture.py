@@ -30,7 +30,8 @@ BELOW = {
     "mock": "exceptions config plugins io instruments",
     "fetch": "exceptions config plugins io",
     "testing": "exceptions config plugins io instruments ops data encoders alignment analysis prediction mock",
-    "cli": "exceptions config plugins io instruments ops data encoders alignment analysis prediction plots mock fetch testing",
+    "cli": "exceptions config plugins io instruments ops data encoders alignment analysis prediction plots mock fetch "
+    "testing",
 }
 BELOW = {layer: set(below.split()) for layer, below in BELOW.items()}
 
