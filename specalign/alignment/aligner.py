@@ -1,6 +1,7 @@
 """Encoders of several instruments, trained into one shared space."""
 
 import copy
+import logging
 import math
 import re
 from pathlib import Path
@@ -22,12 +23,15 @@ from specalign.alignment.inputs import (
 )
 from specalign.alignment.objectives import InfoNCE
 from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
+from specalign.config import limited_threads
 from specalign.data.embeddings import EmbeddingTable
 from specalign.data.loading import check_good_pixels
 from specalign.encoders import Encoder, get_encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
 
 __all__ = ["Aligner"]
+
+log = logging.getLogger(__name__)
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 LABEL_WEIGHT = 1.0
@@ -99,7 +103,7 @@ class Aligner:
         accelerator="auto",
         devices="auto",
         seed=0,
-        progress=True,
+        progress=None,
         supervision="joint",
         learning_rate=2e-3,
         weight_decay=0.05,
@@ -127,10 +131,10 @@ class Aligner:
         max_epochs, batch_size : int
             A batch is counted in stars.
         accelerator, devices
-            As Lightning takes them; one device is used.
+            As Lightning takes them, where ``accelerator="auto"`` is what `specalign.conf` says; one device is used.
         seed : int
-        progress : bool
-            Show a progress bar.
+        progress : bool, optional
+            Show a progress bar; by default as `specalign.conf` says, where somebody looks on.
         supervision : {"joint", "pretrain"}
             With labels: add their error to the loss, or train the encoders on them alone for the first third of the
             epochs.
@@ -193,12 +197,14 @@ class Aligner:
 
         head = linear_head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
         history = new_history(data.index, data.training, data.validation)
+        log.info("%r, as the training begins: %s", self, history.counts)
         module = AlignmentModule(encoders, InfoNCE(), head, data, settings, history)
         train(module, accelerator=accelerator, devices=1, progress=progress)
         self.encoders, self._head, self._labels, self._objective = encoders, head, scaler, module.objective
         self._records = {name: data.prepared[name].instrument for name in self.instruments}
         self._space = weights_digest(weights.tensors(encoders, head, module.objective))
         self.history = history
+        log.info("%r", history)
         return history
 
     def _build(self, name, prepared, seed):
@@ -235,7 +241,8 @@ class Aligner:
         name = self._key(prepared)
         check_good_pixels(prepared)
         starts = range(0, len(prepared), EMBED_ROWS)
-        blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
+        with limited_threads(torch):
+            blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
         vectors = np.concatenate(blocks) if blocks else np.zeros((0, self.embed_dim), np.float32)
         return EmbeddingTable(
             vectors=vectors,

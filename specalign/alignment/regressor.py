@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,15 @@ from specalign.alignment.inputs import (
     plain_record,
 )
 from specalign.alignment.stars import LabelledStars
+from specalign.config import limited_threads
 from specalign.data.loading import check_good_pixels
 from specalign.data.scaling import METHODS, ColumnScaler
 from specalign.encoders import Encoder, get_encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
 
 __all__ = ["LabelRegressor"]
+
+log = logging.getLogger(__name__)
 
 PREDICT_ROWS = 128  # rows at a time; a convolution keeps some tens of numbers a pixel
 
@@ -104,7 +108,7 @@ class LabelRegressor:
         gamma=0.5,
         seed=42,
         accelerator="auto",
-        progress=True,
+        progress=None,
     ):
         """Train from the start; the same seed gives the same weights, bit for bit, on one CPU.
 
@@ -140,9 +144,9 @@ class LabelRegressor:
         seed : int
             Of the split, the weights and the order of the stars.
         accelerator : str
-            As Lightning takes it.
-        progress : bool
-            Show a progress bar.
+            As Lightning takes it; ``"auto"`` is what `specalign.conf` says.
+        progress : bool, optional
+            Show a progress bar; by default as `specalign.conf` says, where somebody looks on.
 
         Returns
         -------
@@ -190,6 +194,7 @@ class LabelRegressor:
         unlabelled = len(prepared) - len(stars.rows(stars.labelled)[0])
         self._scheme = dataclasses.replace(stars.scheme, n_train=len(rows), n_unlabelled=unlabelled)
         self._errors = self._calibrate(prepared, stars)
+        log.info("%r: %r, %s, %d spectra without a label", self, self.history, self.split, unlabelled)
         return self
 
     def _build(self, prepared, n_labels, seed):
@@ -221,7 +226,8 @@ class LabelRegressor:
     def _values(self, prepared):
         """Labels (N, L) float64 without units."""
         blocks = np.array_split(np.arange(len(prepared)), max(1, -(-len(prepared) // PREDICT_ROWS)))
-        outputs = [self.encoder(**encoder_inputs(prepared, rows)) for rows in blocks]
+        with limited_threads(torch):
+            outputs = [self.encoder(**encoder_inputs(prepared, rows)) for rows in blocks]
         scaled = torch.cat(outputs if self._head is None else [self._head(vectors) for vectors in outputs])
         return self._scaler.inverse(scaled.double().numpy())
 

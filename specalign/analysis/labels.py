@@ -1,9 +1,13 @@
 """Labels for embeddings, learned from labelled ones, in the same instrument or in another."""
 
+import logging
+
 from specalign.data.scheme import LabelScheme
 from specalign.exceptions import SpecalignError
 
 __all__ = ["METHODS", "LabelModel", "LabelScheme"]
+
+log = logging.getLogger(__name__)
 
 METHODS = ("knn", "linear", "mlp")
 
@@ -83,6 +87,14 @@ class LabelModel:
         self._regressor.fit(table.vectors[rows], values, table.object_id[rows])
         # without rows it still knows its space, grids and number of dimensions
         self._space = table[:0]
+        log.info(
+            "%r: %s of %s, from %d of %d rows",
+            self,
+            ", ".join(self._scheme.names),
+            self._scheme.system,
+            len(rows),
+            len(table),
+        )
         return self
 
     def predict(self, table):

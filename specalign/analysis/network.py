@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from specalign.config import limited_threads
 from specalign.data.scaling import ColumnScaler
 
 __all__ = ["NetworkEnsemble"]
@@ -60,7 +61,8 @@ class NetworkEnsemble:
         if isinstance(inputs, np.ndarray):
             self._centre, self._spread = inputs.mean(axis=0), max(float(inputs.std(axis=0).mean()), 1e-6)
         scaled = torch.tensor(self.scaler.forward(labels), dtype=torch.float32)
-        self.networks = [self._fit_member(number, inputs, scaled, star) for number in range(self.members)]
+        with limited_threads(torch):
+            self.networks = [self._fit_member(number, inputs, scaled, star) for number in range(self.members)]
         return self
 
     def _fit_member(self, number, inputs, labels, star):

@@ -3,9 +3,11 @@
 import logging
 
 import numpy as np
+import torch
 from astropy.table import QTable
 
 from specalign import ops
+from specalign.config import limited_threads
 from specalign.exceptions import SpectrumError
 
 __all__ = ["METHODS", "search"]
@@ -86,7 +88,8 @@ def _check(gallery, k, method):
 
 
 def _exact(queries, gallery, k):
-    values, rows = ops.topk_similarity(queries, gallery, k)
+    with limited_threads(torch):
+        values, rows = ops.topk_similarity(queries, gallery, k)
     return values.numpy(), rows.numpy()
 
 
@@ -99,7 +102,7 @@ def _approximate(queries, gallery, k, seed):
 
 
 def _index(gallery, k, seed):
-    log.warning("pynndescent compiles itself on its first use, which takes some ten seconds")
+    log.info("pynndescent compiles itself on its first use, which takes some ten seconds")
     from pynndescent import NNDescent
 
     n_neighbors = min(max(30, k), len(gallery) - 1)

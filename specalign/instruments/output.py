@@ -11,7 +11,7 @@ from specalign.instruments.axes import flux_scale
 from specalign.instruments.prepared import PreparedSpectra, empty_rejected
 from specalign.instruments.resampling import resample_rows
 
-__all__ = ["Output", "assemble", "join_covariance"]
+__all__ = ["Output", "assemble", "count_reasons", "join_covariance"]
 
 
 @dataclass
@@ -127,6 +127,13 @@ def _catalog(facts, shift):
     for name, unit in (("ra", u.deg), ("dec", u.deg), ("epoch", u.yr)):
         table[name] = getattr(facts, name) * unit
     return table
+
+
+def count_reasons(rejected):
+    """How many rows were rejected, and the three most common reasons, as one line."""
+    reasons, counts = np.unique(np.asarray(rejected["reason"], dtype=str), return_counts=True)
+    common = [f"{counts[i]} times: {reasons[i]}" for i in np.argsort(-counts, kind="stable")[:3]]
+    return "; ".join([f"{len(rejected)} rejected", *common])
 
 
 def _rejected(facts, reason):
