@@ -26,6 +26,7 @@ from specalign.alignment.stars import join_prepared, new_history, scaled_targets
 from specalign.config import limited_threads
 from specalign.data.embeddings import EmbeddingTable
 from specalign.data.loading import check_good_pixels
+from specalign.display import Displayed
 from specalign.encoders import Encoder, get_encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
 
@@ -38,7 +39,7 @@ LABEL_WEIGHT = 1.0
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
 
-class Aligner:
+class Aligner(Displayed):
     """One shared space for two instruments or more.
 
     Parameters
@@ -85,6 +86,21 @@ class Aligner:
     def __repr__(self):
         state = f"space {self.space[:12]}" if self.encoders else "not trained"
         return f"<Aligner {', '.join(self.instruments)}: {self.embed_dim} dimensions, {state}>"
+
+    def _facts(self):
+        facts = {"shared space": f"{self.embed_dim} dimensions, {self.space[:12] or 'not trained'}"}
+        for name in self.instruments:
+            encoder = self.encoders.get(name, self._chosen[name])
+            facts[name] = (
+                f"{type(encoder).__name__}, {encoder.n_pixels} pixels" if name in self.encoders else "not trained"
+            )
+            if name in self._records:
+                facts[name] += f"; {describe_record(self._records[name])}"
+        if self._labels:
+            facts["labels"] = ", ".join(
+                f"{n} [{unit}]" for n, unit in zip(self._labels.names, self._labels.units, strict=True)
+            )
+        return facts | ({"training": repr(self.history)[1:-1]} if self.history else {})
 
     @property
     def space(self):

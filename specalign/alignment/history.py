@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from astropy.table import Table
 
+from specalign.display import Displayed, brief
+
 __all__ = ["History", "LabelHistory"]
 
 
@@ -18,7 +20,7 @@ def _plain_columns(epochs):
 
 
 @dataclass
-class History:
+class History(Displayed):
     """Returned by `Aligner.fit`.
 
     Attributes
@@ -57,6 +59,16 @@ class History:
         left = {name: entry["count"] for name, entry in self.unmatched.items() if entry["count"]}
         return text + (f"; unmatched {left}>" if left else ">")
 
+    def _facts(self):
+        last = self.epochs[-1]["epoch"] if len(self.epochs) else "none"
+        seconds = sum(self.epochs["seconds"]) if len(self.epochs) else 0.0
+        facts = {"epochs": f"{len(self.epochs)} (last {last}, kept {self.best_epoch}), {seconds:.0f} s"}
+        for row in self.epochs[self.epochs["epoch"] == self.best_epoch]:
+            facts |= {f"{name}, kept epoch": f"{row[name]:.4g}" for name in self.COLUMNS[1:-1]}
+        counts = {name: brief(count) for name, count in self.counts.items()}
+        unmatched = getattr(self, "unmatched", {})
+        return facts | counts | {f"unmatched in {name}": brief(entry) for name, entry in unmatched.items()}
+
     def plot(self, **options):
         """Draw the losses and the recall over the epochs; options go to `specalign.plots.plot_history`."""
         from specalign.plots import plot_history
@@ -85,7 +97,7 @@ class History:
 
 
 @dataclass
-class LabelHistory:
+class LabelHistory(Displayed):
     """What happened while a `specalign.alignment.LabelRegressor` was trained.
 
     Attributes
@@ -117,6 +129,9 @@ class LabelHistory:
             text += f"; best epoch {row['epoch']}: training loss {row['train_loss']:.3g}, validation loss "
             text += f"{row['val_loss']:.3g}; {self.stopped}"
         return text + ">"
+
+    def _facts(self):
+        return {"stopped": self.stopped or "not yet", **History._facts(self)}
 
     def plot(self, **options):
         """Draw the losses and the learning rate; options go to `specalign.plots.plot_training`."""

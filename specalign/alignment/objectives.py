@@ -6,12 +6,13 @@ import math
 import torch
 from torch import nn
 
+from specalign.display import Displayed
 from specalign.ops import info_nce
 
 __all__ = ["InfoNCE", "label_loss"]
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(nn.Module, Displayed):
     """Symmetric InfoNCE over every pair of instruments, with a learned logit scale.
 
     Parameters
@@ -35,6 +36,13 @@ class InfoNCE(nn.Module):
             raise ValueError(f"expected 0 < initial_scale <= max_scale, got {initial_scale} and {max_scale}")
         self.max_scale = float(max_scale)
         self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
+
+    def extra_repr(self):
+        """What torch prints between the parentheses."""
+        return f"logit_scale={self.logit_scale.item():.4g}, max_scale={self.max_scale:g}"
+
+    def _facts(self):
+        return {"logit scale": f"{self.logit_scale.item():.4g}, at most {self.max_scale:g}"}
 
     @property
     def logit_scale(self):

@@ -24,6 +24,7 @@ from specalign.alignment.stars import LabelledStars
 from specalign.config import limited_threads
 from specalign.data.loading import check_good_pixels
 from specalign.data.scaling import METHODS, ColumnScaler
+from specalign.display import Displayed, brief
 from specalign.encoders import Encoder, get_encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 PREDICT_ROWS = 128  # rows at a time; a convolution keeps some tens of numbers a pixel
 
 
-class LabelRegressor:
+class LabelRegressor(Displayed):
     """Labels of stars from their prepared spectra, without any alignment.
 
     The encoder's vectors are the scaled labels themselves, as in StarNet [1]_, or a linear layer makes labels of them
@@ -87,6 +88,21 @@ class LabelRegressor:
             f"<LabelRegressor {name}, {self.scaling}: {', '.join(self._scheme.names)} from {self._record.name}, "
             f"learned from {self._scheme.n_train} spectra>"
         )
+
+    def _facts(self):
+        if self.encoder is None:
+            return {"encoder": brief(self._choice), "scaling": self.scaling, "state": "not trained"}
+        labels = zip(self._scheme.names, self._scheme.units, strict=True)
+        return {
+            "encoder": f"{type(self.encoder).__name__}, {self.encoder.n_pixels} pixels",
+            "spectra": describe_record(self._record),
+            "labels": ", ".join(f"{name} [{unit}]" for name, unit in labels),
+            "label system": self._scheme.system,
+            "scaling": self.scaling,
+            "learned from": f"{self._scheme.n_train} spectra; {self._scheme.n_unlabelled} without a label",
+            "split": repr(self.split)[1:-1],
+            "training": repr(self.history)[1:-1],
+        }
 
     def fit(
         self,

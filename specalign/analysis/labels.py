@@ -3,6 +3,7 @@
 import logging
 
 from specalign.data.scheme import LabelScheme
+from specalign.display import Displayed, brief
 from specalign.exceptions import SpecalignError
 
 __all__ = ["METHODS", "LabelModel", "LabelScheme"]
@@ -12,7 +13,7 @@ log = logging.getLogger(__name__)
 METHODS = ("knn", "linear", "mlp")
 
 
-class LabelModel:
+class LabelModel(Displayed):
     """Labels from embeddings.
 
     Fitted on one instrument's embeddings and asked for another's, it labels spectra of an instrument that has no
@@ -58,6 +59,16 @@ class LabelModel:
     def __repr__(self):
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"LabelModel({self.method!r}{options})"
+
+    def _facts(self):
+        facts = {"method": self.method, "options": brief(self.options), "state": "not fitted"}
+        if self._space is None:
+            return facts
+        return (
+            facts
+            | {"state": f"fitted in the space {self._space.space[:12] or 'without a name'}"}
+            | self._scheme._facts()
+        )
 
     def fit(self, table, labels, system=None, names=None):
         """Learn from the rows of a table whose object is among the labelled ones.

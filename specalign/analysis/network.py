@@ -8,6 +8,7 @@ from torch import nn
 
 from specalign.config import limited_threads
 from specalign.data.scaling import ColumnScaler
+from specalign.display import Displayed
 
 __all__ = ["NetworkEnsemble"]
 
@@ -15,7 +16,7 @@ __all__ = ["NetworkEnsemble"]
 SMALLEST_EPOCH = 8
 
 
-class NetworkEnsemble:
+class NetworkEnsemble(Displayed):
     """Perceptrons with heteroscedastic errors, each stopped early on stars of its own.
 
     Every member is trained on all stars but a part of its own.  The mean is trained on squared errors alone; the
@@ -46,6 +47,15 @@ class NetworkEnsemble:
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.dropout, self.validation, self.seed, self.device = dropout, validation, seed, device
         self._centre = self._spread = None
+
+    def _facts(self):
+        fitted = hasattr(self, "networks")
+        return {
+            "members": f"{self.members} of {self.hidden} hidden units, {'fitted' if fitted else 'not fitted'}",
+            "labels": str(len(self.scaler.scale)) if fitted else "none yet",
+            "epochs": f"at most {self.max_epochs}, patience {self.patience}",
+            "seed": str(self.seed),
+        }
 
     def fit(self, inputs, labels, star):
         """Train on rows of inputs.

@@ -1,13 +1,13 @@
 """Embeddings with the identity, quality and origin of every row."""
 
 import dataclasses
-import html
 import json
 from dataclasses import dataclass, field
 
 import numpy as np
 from astropy.io import fits
 
+from specalign.display import html_table
 from specalign.exceptions import GridMismatchError, SpectrumError, UnknownProductError
 from specalign.io.files import atomic_write
 from specalign.io.fits_files import open_fits
@@ -90,23 +90,25 @@ class EmbeddingTable:
         return len(self.vectors)
 
     def __repr__(self):
-        names = ", ".join(np.unique(self.instrument)) or "of no instrument"
+        names = ", ".join(sorted(set(self.instrument.tolist()))) or "of no instrument"
         return (
-            f"<EmbeddingTable {names}: {len(self)} vectors of {len(np.unique(self.object_id))} objects, "
+            f"<EmbeddingTable {names}: {len(self)} vectors of {len(set(self.object_id.tolist()))} objects, "
             f"{self.vectors.shape[1]} dimensions>"
         )
 
     def _repr_html_(self):
-        cells = [("instrument", "spectra", "objects", "median S/N", "good pixels")]
-        for name in np.unique(self.instrument):
-            part = self[self.instrument == name]
-            good = f"{100 * np.mean(part.good_fraction):.1f} %"
-            cells.append((name, len(part), len(np.unique(part.object_id)), f"{np.nanmedian(part.snr):.0f}", good))
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in cells)
-        return (
-            f"<p><b>EmbeddingTable</b>, {self.vectors.shape[1]} dimensions, "
-            f"space <code>{html.escape(self.space[:12] or 'not named')}</code></p><table>{rows}</table>"
-        )
+        title = f"EmbeddingTable, {self.vectors.shape[1]} dimensions, space {self.space[:12] or 'not named'}"
+        header = ("instrument", "spectra", "objects", "median S/N", "bad pixels", "outside the domain")
+        return html_table(title, map(self._line, sorted(set(self.instrument.tolist()))), header)
+
+    def _line(self, name):
+        """What is shown of the rows of an instrument."""
+        mine = self.instrument == name
+        known = self.snr[mine & np.isfinite(self.snr)]
+        snr = f"{np.median(known):.0f}" if known.size else "unknown"
+        outside = "not checked" if self.in_domain is None else str(np.count_nonzero(mine & ~self.in_domain))
+        bad = f"{100 * (1 - np.mean(self.good_fraction[mine])):.1f} %"
+        return name, np.count_nonzero(mine), len(set(self.object_id[mine].tolist())), snr, bad, outside
 
     @property
     def space(self):

@@ -7,6 +7,7 @@ import numpy as np
 from astropy.table import QTable
 
 from specalign.data.columns import SENTINEL, column_values, difference_unit, label_names, match_rows, with_unit
+from specalign.display import Displayed
 from specalign.exceptions import LabelError
 
 __all__ = ["LabelScheme"]
@@ -16,7 +17,7 @@ UNSTATED = "unstated"
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelScheme:
+class LabelScheme(Displayed):
     """Names, units and system of the labels that a model predicts.
 
     Parameters
@@ -33,6 +34,11 @@ class LabelScheme:
     system: str
     n_train: int
     n_unlabelled: int
+
+    def _facts(self):
+        labels = ", ".join(f"{name} [{unit}]" for name, unit in zip(self.names, self.units, strict=True))
+        rows = f"{self.n_train} rows; {self.n_unlabelled} rows without a label"
+        return {"labels": labels, "label system": self.system, "learned from": rows}
 
     @classmethod
     def from_table(cls, labels, object_id, system=None, names=None):

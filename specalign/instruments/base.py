@@ -12,12 +12,13 @@ import astropy.units as u
 import numpy as np
 
 from specalign.config import progress_bar
+from specalign.display import Displayed
 from specalign.exceptions import EmptySpectrumError, SpectrumError
 from specalign.instruments.axes import flux_scale, preferred_unit
 from specalign.instruments.continuum import Unchanged
 from specalign.instruments.frames import plan_shift, window_factor
 from specalign.instruments.masking import MASK_VERSION, MaskRules, flag_pixels
-from specalign.instruments.output import Output, assemble, count_reasons, join_covariance
+from specalign.instruments.output import Output, assemble, count_reasons, describe_instrument, join_covariance
 from specalign.instruments.prepared import InstrumentRecord, grid_digest
 from specalign.instruments.resampling import ResampledRows, in_blocks, pixel_edges
 from specalign.instruments.rows import Facts, facts_of_arrays, rows_from_arrays
@@ -28,7 +29,7 @@ __all__ = ["Instrument"]
 log = logging.getLogger(__name__)
 
 
-class Instrument:
+class Instrument(Displayed):
     """One spectrograph: its products, its grid, its rules.
 
     A plugin subclasses it, sets the class attributes, and passes grid and rules to ``__init__``.
@@ -98,6 +99,9 @@ class Instrument:
     def __repr__(self):
         options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
         return f"<{type(self).__name__}({options}): {self.n_pixels} pixels>"
+
+    def _facts(self):
+        return describe_instrument(self)
 
     @property
     def _module(self):

@@ -2,16 +2,20 @@
 
 import dataclasses
 import hashlib
-import html
 from dataclasses import dataclass, field
 
 import astropy.units as u
 import numpy as np
 from astropy.table import QTable, hstack, vstack
 
+from specalign.display import Displayed
 from specalign.exceptions import GridMismatchError, SpectrumError
 
 __all__ = ["InstrumentRecord", "PreparedSpectra", "empty_rejected", "grid_digest"]
+
+
+#: Pixels of which the good ones are counted when spectra are shown.
+_MOST_PIXELS = 2**30
 
 
 def grid_digest(spectral_axis):
@@ -34,7 +38,7 @@ def empty_rejected():
 
 
 @dataclass(frozen=True)
-class InstrumentRecord:
+class InstrumentRecord(Displayed):
     """Which instrument, with which options, grid and mask rules, made an array.
 
     Parameters
@@ -53,7 +57,7 @@ class InstrumentRecord:
 
 
 @dataclass
-class PreparedSpectra:
+class PreparedSpectra(Displayed):
     """Spectra of one instrument on its grid: rest-frame vacuum wavelengths, normalised, masked.
 
     Bad pixels have ``mask`` True, ``ivar`` exactly 0 and a finite ``flux``.  Rows that could not be prepared are
@@ -140,23 +144,24 @@ class PreparedSpectra:
         return len(self.flux)
 
     def __repr__(self):
-        good = 1 - self.mask.mean() if self.mask.size else 0.0
+        good = f"{100 * self._good_share():.1f} % good"
         return (
-            f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {len(np.unique(self.object_id))} "
-            f"objects, {self.flux.shape[1]} pixels, {100 * good:.1f} % good, {len(self.rejected)} rejected>"
+            f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {self._n_objects()} objects, "
+            f"{self.flux.shape[1]} pixels, {good}, {len(self.rejected)} rejected>"
         )
 
-    def _repr_html_(self):
-        """A table for notebooks."""
-        facts = {
-            "instrument": f"{self.instrument.name} {self.instrument.options}",
-            "spectra": f"{len(self)} of {len(np.unique(self.object_id))} objects, {len(self.rejected)} rejected",
-            "pixels": f"{self.flux.shape[1]}, {100 * (1 - self.mask.mean() if self.mask.size else 0):.1f} % good",
-            "signal to noise": f"{np.median(self.snr):.1f} (median)" if len(self) else "none",
-            "mask rules, grid": f"{self.instrument.mask_version}, {self.instrument.grid_digest[:12]}",
-        }
-        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
-        return f"<table><caption>PreparedSpectra</caption>{rows}</table>"
+    def _facts(self):
+        from specalign.instruments.output import describe_prepared
+
+        return describe_prepared(self)
+
+    def _n_objects(self):
+        return len(set(self.object_id.tolist()))
+
+    def _good_share(self):
+        """The share of good pixels, of some thousand rows where counting all of them would take seconds."""
+        mask = self.mask[:: max(1, self.mask.size // _MOST_PIXELS)]
+        return 1 - np.count_nonzero(mask) / mask.size if mask.size else 0.0
 
     def to_spectrum(self, i, *, absolute=False):
         """One row as a `specutils.Spectrum` with mask, uncertainty, quality bits and facts.

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from specalign.config import conf
+from specalign.display import fields_html, fields_repr
 
 __all__ = ["GAP", "PixelEdges", "ResampledRows", "doppler_factor", "in_blocks", "pixel_edges", "resample_rows"]
 
@@ -36,6 +37,8 @@ class PixelEdges(NamedTuple):
         inner = self.upper[:-1] != self.lower[1:]
         return np.concatenate([[True], inner, [True]])
 
+    __repr__, _repr_html_ = fields_repr, fields_html
+
 
 class ResampledRows(NamedTuple):
     """Rows on the new grid: flux and ivar (N, P) float64, quality (N, P) uint32."""
@@ -43,6 +46,8 @@ class ResampledRows(NamedTuple):
     flux: np.ndarray
     ivar: np.ndarray
     quality: np.ndarray
+
+    __repr__, _repr_html_ = fields_repr, fields_html
 
 
 def doppler_factor(velocity):

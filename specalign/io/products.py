@@ -5,6 +5,7 @@ Every product that the package reads is declared once, as a `Product`, beside th
 
 from dataclasses import dataclass
 
+from specalign.display import Displayed
 from specalign.exceptions import UnknownProductError
 
 __all__ = ["FRAMES", "MEDIA", "NORMALIZATIONS", "VISITS", "Product", "check_visits", "describe", "unknown_product"]
@@ -16,7 +17,7 @@ VISITS = ("combined", "all")
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(Displayed):
     """One kind of file, as its data model describes it.
 
     Parameters

@@ -16,23 +16,28 @@ ROOT = PACKAGE.parent
 # Layers that a layer may import, besides itself.
 BELOW = {
     "exceptions": "",
-    "config": "exceptions",
+    "display": "",
+    "config": "",
     "plugins": "exceptions",
-    "io": "exceptions config plugins",
-    "instruments": "exceptions config plugins io",
+    "io": "exceptions plugins",
+    "instruments": "exceptions plugins io",
     "ops": "exceptions",
     "encoders": "exceptions plugins ops",
-    "data": "exceptions config plugins io instruments ops",
-    "analysis": "exceptions config plugins io instruments ops data",
-    "alignment": "exceptions config plugins io instruments ops data encoders",
-    "plots": "exceptions config plugins io instruments ops data analysis",
-    "prediction": "exceptions config plugins io instruments ops data encoders alignment analysis",
-    "mock": "exceptions config plugins io instruments",
-    "fetch": "exceptions config plugins io",
-    "testing": "exceptions config plugins io instruments ops data encoders alignment analysis prediction mock",
-    "cli": "exceptions config plugins io instruments ops data encoders alignment analysis prediction plots mock",
+    "data": "exceptions plugins io instruments ops",
+    "analysis": "exceptions plugins io instruments ops data",
+    "alignment": "exceptions plugins io instruments ops data encoders",
+    "plots": "exceptions plugins io instruments ops data analysis",
+    "prediction": "exceptions plugins io instruments ops data encoders alignment analysis",
+    "mock": "exceptions plugins io instruments",
+    "fetch": "exceptions plugins io",
+    "testing": "exceptions plugins io instruments ops data encoders alignment analysis prediction mock",
+    "cli": "exceptions plugins io instruments ops data encoders alignment analysis prediction plots mock",
 }
 BELOW = {layer: set(below.split()) for layer, below in BELOW.items()}
+WITHOUT_ASTROPY = ("exceptions", "display", "plugins", "ops", "encoders")
+# Every layer shows its objects, and those that have astropy anyway follow the user's settings.
+for layer in BELOW.keys() - {"exceptions", "display"}:
+    BELOW[layer] |= {"exceptions", "display"} | (set() if layer in (*WITHOUT_ASTROPY, "config") else {"config"})
 
 # Methods that may import upwards inside the function, and what.
 UPWARD = {"search": {"analysis"}, "plot": {"plots"}}
@@ -46,7 +51,6 @@ ONLY_IN = {
     "lightning": ("alignment.training",),
     "pytorch_lightning": ("alignment.training",),
 }
-WITHOUT_ASTROPY = ("exceptions", "plugins", "ops", "encoders")
 ASTROPY = {"astropy", "specutils", "gwcs", "ndcube"}
 
 MODULES_THAT_RUN_FILES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -224,6 +228,10 @@ BAD = [
     (layer_violations, "io", "from ..data import labels"),
     (layer_violations, "instruments.base", "import specalign.data.embeddings"),
     (layer_violations, "exceptions", "from specalign import plugins"),
+    (layer_violations, "ops.reference", "from specalign.config import conf"),
+    (layer_violations, "display", "from specalign.config import conf"),
+    (layer_violations, "config", "from specalign.plugins import load_plugin"),
+    (foreign_violations, "display", "import astropy.units"),
     (layer_violations, "ops.reference", "from specalign.plugins import load_plugin"),
     (layer_violations, "encoders.mlp", "from specalign.alignment import Aligner"),
     (layer_violations, "encoders.mlp", "from specalign.instruments import get_instrument"),
@@ -282,6 +290,8 @@ def test_rule_catches_a_violation(rule, module, source):
 
 
 GOOD = [
+    (layer_violations, "io.files", "from specalign.config import conf\nfrom specalign.display import brief"),
+    (layer_violations, "encoders.mlp", "from specalign.display import brief"),
     (layer_violations, "data.embeddings", "def search(self):\n    from specalign.analysis.search import search"),
     (layer_violations, "instruments.prepared", "def plot(self):\n    from specalign.plots import figures"),
     (layer_violations, "alignment.aligner", "from specalign.data.embeddings import EmbeddingTable"),
