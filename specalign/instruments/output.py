@@ -167,7 +167,7 @@ def describe_prepared(prepared):
     )
     facts = {
         "instrument": f"{record.name} {brief(record.options)}",
-        "spectra": f"{len(prepared)} of {prepared._n_objects()} objects; {count_reasons(prepared.rejected)}",
+        "spectra": f"{len(prepared)} of {prepared._n_objects()} objects, {count_reasons(prepared.rejected)}",
         "pixels": f"{len(axis)}, {100 * (1 - prepared._good_share()):.1f} % bad",
         "grid": f"{brief(axis)}, {'vacuum' if prepared.axis_kind == 'wavelength' else prepared.axis_kind}",
         "flux": f"normalised; norm in {prepared.flux_unit.to_string() or 'no unit'}",

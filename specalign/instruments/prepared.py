@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import astropy.units as u
 import numpy as np
+from astropy.io.registry import UnifiedReadWriteMethod
 from astropy.table import QTable, hstack, vstack
 
 from specalign.display import Displayed
 from specalign.exceptions import GridMismatchError, SpectrumError
+from specalign.io.unified import ReadMethod, WriteMethod, register_format
 
 __all__ = ["InstrumentRecord", "PreparedSpectra", "empty_rejected", "grid_digest"]
 
@@ -234,32 +236,8 @@ class PreparedSpectra(Displayed):
 
         return match_prepared(self, to, min_coverage)
 
-    def write(self, path):
-        """Write one FITS file with checksums; it appears complete or not at all.
-
-        Parameters
-        ----------
-        path : path-like
-            A file that is there is replaced.
-        """
-        from specalign.instruments.storage import write_prepared
-
-        write_prepared(self, path)
-
-    @classmethod
-    def read(cls, path):
-        """Read a file that `write` made.
-
-        Raises
-        ------
-        CorruptFileError
-            It is truncated or damaged.
-        UnknownProductError
-            It is something else.
-        """
-        from specalign.instruments.storage import read_prepared
-
-        return read_prepared(path)
+    read = UnifiedReadWriteMethod(ReadMethod)
+    write = UnifiedReadWriteMethod(WriteMethod)
 
     def plot(self, ax=None, rows=None):
         """Draw some rows; see `specalign.plots.plot_prepared`."""
@@ -359,3 +337,33 @@ def _join_covariance(parts):
     if any(not np.array_equal(p.covariance_factor[1], basis) for p in parts):
         raise GridMismatchError("the parts have different bases of correlated noise; prepare them in the same way")
     return np.concatenate([p.covariance_factor[0] for p in parts]), basis
+
+
+def _read_fits(path):
+    """Read the FITS file that ``write`` made, with its checksums.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+    from specalign.instruments.storage import read_prepared
+
+    return read_prepared(path)
+
+
+def _write_fits(prepared, path):
+    """Write one FITS file with checksums.
+
+    The extensions FLUX, IVAR, MASK (1 = bad), QUALITY and NORM are images (N, P); GRID has the wavelengths, ROWS a row
+    a spectrum, REJECTED what could not be prepared.  FACTS in the first header says what made them, as JSON.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+    from specalign.instruments.storage import write_prepared
+
+    write_prepared(prepared, path)
+
+
+register_format("fits", PreparedSpectra, _read_fits, _write_fits)

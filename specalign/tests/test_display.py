@@ -185,7 +185,7 @@ def test_the_outline_sees_what_a_browser_would_run():
 def test_prepared_spectra_tell_units_masks_and_what_was_rejected():
     text = spectra()._repr_html_()
     for part in (
-        "2 of 2 objects; 1 rejected",
+        "2 of 2 objects, 1 rejected",
         "343",
         "% bad",
         "from 3360 to 10200 Angstrom, vacuum",
