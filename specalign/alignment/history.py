@@ -69,11 +69,36 @@ class History(Displayed):
         unmatched = getattr(self, "unmatched", {})
         return facts | counts | {f"unmatched in {name}": brief(entry) for name, entry in unmatched.items()}
 
-    def plot(self, **options):
-        """Draw the losses and the recall over the epochs; options go to `specalign.plots.plot_history`."""
+    def plot(self, ax=None, **options):
+        """Draw the losses and the recall over the epochs; see `specalign.plots.plot_history`.
+
+        Parameters
+        ----------
+        ax : sequence of 2 `~matplotlib.axes.Axes`, optional
+            For the loss and for the recall; by default in a new figure.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from specalign.alignment import History
+        >>> history = History()
+        >>> history.add(epoch=0, train_loss=2.0, val_loss=2.1)
+        >>> len(history.plot().axes)
+        2
+        """
         from specalign.plots import plot_history
 
-        return plot_history(self, **options)
+        figure = plot_history(self, ax=ax, **options)
+        return figure if ax is None else ax
 
     def as_dict(self):
         """JSON-like form; NaN becomes None."""
@@ -133,11 +158,36 @@ class LabelHistory(Displayed):
     def _facts(self):
         return {"stopped": self.stopped or "not yet", **History._facts(self)}
 
-    def plot(self, **options):
-        """Draw the losses and the learning rate; options go to `specalign.plots.plot_training`."""
+    def plot(self, ax=None, **options):
+        """Draw the losses and the learning rate; see `specalign.plots.plot_training`.
+
+        Parameters
+        ----------
+        ax : sequence of 2 `~matplotlib.axes.Axes`, optional
+            For the losses and for the learning rate; by default in a new figure.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from specalign.alignment import LabelHistory
+        >>> history = LabelHistory()
+        >>> history.add(epoch=0, train_loss=0.9, val_loss=1.1, learning_rate=1e-3)
+        >>> len(history.plot().axes)
+        2
+        """
         from specalign.plots import plot_training
 
-        return plot_training(self, **options)
+        figure = plot_training(self, ax=ax, **options)
+        return figure if ax is None else ax
 
     def as_dict(self):
         """JSON-like form; NaN becomes None."""

@@ -2,11 +2,11 @@
 
 import logging
 
-from specalign.data.scheme import LabelScheme
+from specalign.data.scheme import LabelScheme, PredictedLabels
 from specalign.display import Displayed, brief
 from specalign.exceptions import SpecalignError
 
-__all__ = ["METHODS", "LabelModel", "LabelScheme"]
+__all__ = ["METHODS", "LabelModel", "LabelScheme", "PredictedLabels"]
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class LabelModel(Displayed):
 
         Returns
         -------
-        labels : `~astropy.table.QTable`
+        labels : PredictedLabels
             object_id, spectrum_id and for each label its value and ``*_err``, with units;
             meta has ``label_system``, ``method`` and the numbers of rows that were learned from.
 

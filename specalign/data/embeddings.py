@@ -177,17 +177,46 @@ class EmbeddingTable:
 
         Returns
         -------
-        neighbours : `~astropy.table.QTable`
+        neighbours : `~specalign.analysis.search.NeighbourTable`
         """
         from specalign.analysis.search import search
 
         return search(self, queries, k=k, method=method, **options)
 
-    def plot(self, **options):
-        """Draw the vectors in two dimensions; see `specalign.plots.plot_embedding`."""
+    def plot(self, ax=None, **options):
+        """Draw the vectors in two dimensions, coloured by instrument or by labels.
+
+        Parameters
+        ----------
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to draw; by default in a new figure.
+        **options
+            Of `specalign.plots.plot_embedding`: ``method``, ``labels``, ``colour``, ``seed``.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from specalign import EmbeddingTable
+        >>> names = [f"star {i}" for i in range(9)]
+        >>> vectors = np.random.default_rng(0).normal(size=(9, 4))
+        >>> table = EmbeddingTable(vectors, names, names, "apogee", np.full(9, 50), np.ones(9))
+        >>> table.plot().axes[0].get_title(loc="left")
+        '9 spectra, apogee'
+        """
         from specalign.plots import plot_embedding
 
-        return plot_embedding(self, **options)
+        figure = plot_embedding(self, ax=ax, **options)
+        return figure if ax is None else ax
 
     def to_table(self):
         """The rows as a table, with everything else in ``meta``; `from_table` is the way back.

@@ -239,11 +239,41 @@ class PreparedSpectra(Displayed):
     read = UnifiedReadWriteMethod(ReadMethod)
     write = UnifiedReadWriteMethod(WriteMethod)
 
-    def plot(self, ax=None, rows=None):
-        """Draw some rows; see `specalign.plots.plot_prepared`."""
+    def plot(self, ax=None, **options):
+        """Draw some rows, with a band of one standard deviation, and gaps and marks where pixels are masked.
+
+        Parameters
+        ----------
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to draw; by default in a new figure.
+        **options
+            Of `specalign.plots.plot_prepared`, such as ``rows``.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from specalign.instruments import get_instrument
+        >>> apogee = get_instrument("apogee")
+        >>> flux = np.ones((2, 8575))
+        >>> prepared = apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=["a", "b"])
+        >>> figure = prepared.plot(rows=[0])
+        >>> prepared.plot(ax=figure.axes[0], rows=[1]) is figure.axes[0]
+        True
+        """
         from specalign.plots import plot_prepared
 
-        return plot_prepared(self, ax=ax, **({} if rows is None else {"rows": rows}))
+        figure = plot_prepared(self, ax=ax, **options)
+        return figure if ax is None else ax
 
     @property
     def snr(self):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from astropy.io import registry
 
+from specalign.display import Displayed
 from specalign.exceptions import UnknownProductError
 from specalign.io.files import NOT_READABLE, existing_file, open_stream
 
@@ -61,15 +62,22 @@ def _by_content(path):
     return next((name for name, first in CONTENT.items() if start.startswith(first)), None) or _by_ending(path)
 
 
-class _Method(registry.UnifiedReadWrite):
+class _Method(Displayed, registry.UnifiedReadWrite):
     verb = ""
 
     def __init__(self, instance, cls):
         super().__init__(instance, cls, self.verb)
 
+    @property
+    def _formats(self):
+        return self.registry.get_formats(self._cls, self.verb.capitalize())["Format"].tolist()
+
+    def _facts(self):
+        return {"of": self._cls.__name__, "formats": ", ".join(self._formats)}
+
     def _format(self, path, chosen):
         """The format that was asked for, or that the file has."""
-        formats = self.registry.get_formats(self._cls, self.verb.capitalize())["Format"].tolist()
+        formats = self._formats
         if chosen is None:
             found = self.registry.identify_format(self.verb, self._cls, str(path), None, [str(path)], {})
             chosen = found[0] if found else None

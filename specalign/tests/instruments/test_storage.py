@@ -150,6 +150,6 @@ def test_the_unified_interface_knows_the_format(prepared, tmp_path):
 
 def test_a_name_that_fits_would_cut_is_refused(prepared, tmp_path):
     other = dataclasses.replace(prepared, object_id=[f"{name} " for name in prepared.object_id])
-    with pytest.raises(SpectrumError, match="object_id: .* ends with a blank"):
+    with pytest.raises(SpectrumError, match=r"object_id: .* ends with a blank"):
         other.write(tmp_path / "a.fits")
     assert list(tmp_path.iterdir()) == []
