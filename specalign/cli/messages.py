@@ -1,10 +1,10 @@
-"""What the package logs, on standard error while a verb runs."""
+"""What the package logs and shows on standard error while a verb runs."""
 
 import contextlib
 import logging
 import sys
 
-__all__ = ["logged"]
+__all__ = ["logged", "shown"]
 
 
 class _Lines(logging.Handler):
@@ -30,3 +30,15 @@ def logged(level):
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def shown(progress):
+    """Show no progress bars, also deep inside, where they were switched off."""
+    if progress:
+        yield
+        return
+    from specalign.config import conf
+
+    with conf.set_temp("progress", False):
+        yield

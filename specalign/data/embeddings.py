@@ -247,6 +247,15 @@ class EmbeddingTable:
         ------
         SpectrumError
             A column is missing.
+
+        Examples
+        --------
+        >>> from astropy.table import QTable
+        >>> from specalign import EmbeddingTable
+        >>> rows = QTable({"object_id": ["a"], "spectrum_id": ["a-1"], "instrument": ["desi"], "vectors": [[3.0, 4.0]]})
+        >>> rows["snr"], rows["good_fraction"] = [50.0], [0.9]
+        >>> EmbeddingTable.from_table(rows)
+        <EmbeddingTable desi: 1 vectors of 1 objects, 2 dimensions>
         """
         from specalign.data.embedding_files import from_table
 

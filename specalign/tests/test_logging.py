@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import specalign as sa
-from specalign.cli.messages import logged
+from specalign.cli.messages import logged, shown
 from specalign.instruments.output import count_reasons
 
 PACKAGE = Path(sa.__file__).parent
@@ -89,6 +89,18 @@ def test_every_verb_has_a_log_level(capsys):
     assert main(["instruments", "gaia_xp", "--log-level", "loud"]) == 2
     assert "invalid choice" in capsys.readouterr().err
     assert main(["instruments", "gaia_xp", "--log-level", "info"]) == 0
+
+
+def test_bars_that_are_switched_off_are_off_everywhere(monkeypatch):
+    from specalign.config import conf, wants_progress
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert wants_progress()
+    with shown(False):
+        assert not wants_progress()
+    with conf.set_temp("progress", False), shown(True):
+        assert not wants_progress()
+    assert wants_progress()
 
 
 def calls_of_print(path):
