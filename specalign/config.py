@@ -20,7 +20,7 @@ class _Item(config.ConfigItem):
 
 
 class Conf(Displayed, config.ConfigNamespace):
-    """Settings of the package: `specalign.conf` is the one instance.
+    """Settings of the package: `~specalign.config.conf` is the one instance.
 
     Each is set in the file ``specalign.cfg``, for a session (``conf.threads = 2``) or for a block
     (``with conf.set_temp("threads", 2):``).

@@ -147,10 +147,10 @@ class Aligner(Displayed):
         max_epochs, batch_size : int
             A batch is counted in stars.
         accelerator, devices
-            As Lightning takes them, where ``accelerator="auto"`` is what `specalign.conf` says; one device is used.
+            As Lightning takes them; one device is used.  ``accelerator="auto"`` is what `~specalign.config.conf` says.
         seed : int
         progress : bool, optional
-            Show a progress bar; by default as `specalign.conf` says, where somebody looks on.
+            Show a progress bar; by default as `~specalign.config.conf` says, where somebody looks on.
         supervision : {"joint", "pretrain"}
             With labels: add their error to the loss, or train the encoders on them alone for the first third of the
             epochs.

@@ -160,9 +160,9 @@ class LabelRegressor(Displayed):
         seed : int
             Of the split, the weights and the order of the stars.
         accelerator : str
-            As Lightning takes it; ``"auto"`` is what `specalign.conf` says.
+            As Lightning takes it; ``"auto"`` is what `~specalign.config.conf` says.
         progress : bool, optional
-            Show a progress bar; by default as `specalign.conf` says, where somebody looks on.
+            Show a progress bar; by default as `~specalign.config.conf` says, where somebody looks on.
 
         Returns
         -------

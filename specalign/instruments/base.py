@@ -186,7 +186,7 @@ class Instrument(Displayed):
         normalized : bool
             True: the flux is already normalised as the instrument does it, and is left as it is.
         progress : bool, optional
-            Show a progress bar; by default as `specalign.conf` says, where somebody looks on for more than a second.
+            Show a progress bar after a second; by default as `~specalign.config.conf` says, where somebody looks on.
 
         Returns
         -------

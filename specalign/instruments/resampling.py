@@ -167,7 +167,7 @@ def in_blocks(work, n, threads=None, bar=None):
         Takes a slice; different slices must not touch the same rows.
     n : int
     threads : int, optional
-        Default: as `specalign.conf` says, or one a processor, four at most.
+        Default: as `~specalign.config.conf` says, or one a processor, four at most.
     bar : object, optional
         Its ``update`` is told of every n rows that are done.
     """

@@ -30,7 +30,7 @@ def predict(spectra, model, *, visits="combined", progress=None):
     visits : {"combined", "all"}
         See ``read`` of the instrument.
     progress : bool, optional
-        Show progress bars; by default as `specalign.conf` says, where somebody looks on for more than a second.
+        Show progress bars after a second; by default as `~specalign.config.conf` says, where somebody looks on.
 
     Returns
     -------
