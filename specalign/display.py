@@ -58,7 +58,7 @@ def brief(value):
         return _shortened([f"{key}: {brief(one)}" for key, one in _first(value.items())], len(value)) or "none"
     if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
         return _shortened([brief(one) for one in _first(value)], len(value)) or "none"
-    text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+    text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

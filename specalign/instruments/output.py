@@ -175,7 +175,7 @@ def describe_prepared(prepared):
         "correlated noise": "none"
         if prepared.covariance_factor is None
         else f"{len(prepared.covariance_factor[1])} terms",
-        "line-spread function": "not stated" if prepared.lsf_sigma is None else f"sigma {brief(prepared.lsf_sigma)}",
+        "line-spread function": "not stated" if prepared.lsf_sigma is None else f"sigma of {brief(prepared.lsf_sigma)}",
     }
     if "frame" in prepared.catalog.colnames:
         facts["frame"] = ", ".join(sorted(set(np.asarray(prepared.catalog["frame"], dtype=str).tolist())))
