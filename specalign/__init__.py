@@ -28,6 +28,7 @@ The names below are imported when they are first used.
 """
 
 import importlib
+import logging
 
 __version__ = "0.1.dev0"
 
@@ -44,6 +45,9 @@ _PUBLIC = {
     "predict": "specalign.prediction",
     "read_labels": "specalign.data.labels",
 }
+
+# Messages of the package go where the user's program sends them, and nowhere by default.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [*sorted(_PUBLIC), "__version__"]
 

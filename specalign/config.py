@@ -10,6 +10,8 @@ from pathlib import Path
 
 from astropy import config
 
+from specalign.display import Displayed
+
 __all__ = ["Conf", "conf", "get_cache_folder", "limited_threads", "progress_bar", "wants_progress"]
 
 
@@ -17,8 +19,8 @@ class _Item(config.ConfigItem):
     rootname = "specalign"
 
 
-class Conf(config.ConfigNamespace):
-    """Settings of the package: `specalign.conf` is the one instance.
+class Conf(Displayed, config.ConfigNamespace):
+    """Settings of the package: `~specalign.config.conf` is the one instance.
 
     Each is set in the file ``specalign.cfg``, for a session (``conf.threads = 2``) or for a block
     (``with conf.set_temp("threads", 2):``).
@@ -57,6 +59,9 @@ class Conf(config.ConfigNamespace):
         "Where a training runs that is given accelerator='auto': a name that Lightning knows, such as cpu or gpu.",
         module="specalign",
     )
+
+    def _facts(self):
+        return {name: repr(item()) for name, item in self.items()}
 
 
 #: The settings.

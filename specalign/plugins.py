@@ -19,6 +19,7 @@ from pathlib import Path
 
 import entrypoints
 
+from specalign.display import Displayed
 from specalign.exceptions import PluginError, PluginWarning, UnknownPluginError
 
 __all__ = ["KINDS", "Plugin", "find_plugins", "load_plugin"]
@@ -27,7 +28,7 @@ KINDS = ("instruments", "encoders", "objectives")
 
 
 @dataclass(frozen=True, order=True)
-class Plugin:
+class Plugin(Displayed):
     """One entry point: its name, the distribution that offers it, and where the object is.
 
     Parameters

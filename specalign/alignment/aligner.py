@@ -1,6 +1,7 @@
 """Encoders of several instruments, trained into one shared space."""
 
 import copy
+import logging
 import math
 import re
 from pathlib import Path
@@ -22,19 +23,23 @@ from specalign.alignment.inputs import (
 )
 from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
+from specalign.config import limited_threads
 from specalign.data.embeddings import EmbeddingTable
 from specalign.data.loading import check_good_pixels
+from specalign.display import Displayed
 from specalign.encoders import Encoder, get_encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
 
 __all__ = ["Aligner"]
+
+log = logging.getLogger(__name__)
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 LABEL_WEIGHT = 1.0
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
 
-class Aligner:
+class Aligner(Displayed):
     """One shared space for two instruments or more.
 
     Parameters
@@ -88,6 +93,21 @@ class Aligner:
         state = f"space {self.space[:12]}" if self.encoders else "not trained"
         return f"<Aligner {', '.join(self.instruments)}: {self.embed_dim} dimensions, {state}>"
 
+    def _facts(self):
+        facts = {"shared space": f"{self.embed_dim} dimensions, {self.space[:12] or 'not trained'}"}
+        for name in self.instruments:
+            encoder = self.encoders.get(name, self._chosen[name])
+            facts[name] = (
+                f"{type(encoder).__name__}, {encoder.n_pixels} pixels" if name in self.encoders else "not trained"
+            )
+            if name in self._records:
+                facts[name] += f"; {describe_record(self._records[name])}"
+        if self._labels:
+            facts["labels"] = ", ".join(
+                f"{n} [{unit}]" for n, unit in zip(self._labels.names, self._labels.units, strict=True)
+            )
+        return facts | ({"training": repr(self.history)[1:-1]} if self.history else {})
+
     @property
     def space(self):
         """Name of the shared space: the SHA-256 of the weights; empty before training."""
@@ -105,7 +125,7 @@ class Aligner:
         accelerator="auto",
         devices="auto",
         seed=0,
-        progress=True,
+        progress=None,
         supervision="joint",
         learning_rate=2e-3,
         weight_decay=0.05,
@@ -133,10 +153,10 @@ class Aligner:
         max_epochs, batch_size : int
             A batch is counted in stars.
         accelerator, devices
-            As Lightning takes them; one device is used.
+            As Lightning takes them; one device is used.  ``accelerator="auto"`` is what `~specalign.config.conf` says.
         seed : int
-        progress : bool
-            Show a progress bar.
+        progress : bool, optional
+            Show a progress bar; by default as `~specalign.config.conf` says, where somebody looks on.
         supervision : {"joint", "pretrain"}
             With labels: add their error to the loss, or train the encoders on them alone for the first third of the
             epochs.
@@ -199,12 +219,14 @@ class Aligner:
 
         head = linear_head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
         history = new_history(data.index, data.training, data.validation)
+        log.info("%r, as the training begins: %s", self, history.counts)
         module = AlignmentModule(encoders, objective, head, data, settings, history)
         train(module, accelerator=accelerator, devices=1, progress=progress)
         self.encoders, self._head, self._labels, self._objective = encoders, head, scaler, module.objective
         self._records = {name: data.prepared[name].instrument for name in self.instruments}
         self._space = weights_digest(weights.tensors(encoders, head, module.objective))
         self.history = history
+        log.info("%r", history)
         return history
 
     def _build(self, name, prepared, seed):
@@ -248,7 +270,8 @@ class Aligner:
         name = self._key(prepared)
         check_good_pixels(prepared)
         starts = range(0, len(prepared), EMBED_ROWS)
-        blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
+        with limited_threads(torch):
+            blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
         vectors = np.concatenate(blocks) if blocks else np.zeros((0, self.embed_dim), np.float32)
         return EmbeddingTable(
             vectors=vectors,

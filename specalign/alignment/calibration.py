@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from specalign.display import Displayed
+
 __all__ = ["LabelErrors"]
 
 ENOUGH = 20  # stars below which a dependence on S/N is not looked for
@@ -12,7 +14,7 @@ LOWEST_SNR = 1e-3
 
 
 @dataclass(frozen=True)
-class LabelErrors:
+class LabelErrors(Displayed):
     """A floor and a part that falls with the signal to noise: error^2 = floor^2 + (slope / snr)^2.
 
     Attributes

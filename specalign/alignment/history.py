@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from astropy.table import Table
 
+from specalign.display import Displayed, brief
+
 __all__ = ["History", "LabelHistory"]
 
 
@@ -18,7 +20,7 @@ def _plain_columns(epochs):
 
 
 @dataclass
-class History:
+class History(Displayed):
     """Returned by `Aligner.fit`.
 
     Attributes
@@ -57,11 +59,46 @@ class History:
         left = {name: entry["count"] for name, entry in self.unmatched.items() if entry["count"]}
         return text + (f"; unmatched {left}>" if left else ">")
 
-    def plot(self, **options):
-        """Draw the losses and the recall over the epochs; options go to `specalign.plots.plot_history`."""
+    def _facts(self):
+        last = self.epochs[-1]["epoch"] if len(self.epochs) else "none"
+        seconds = sum(self.epochs["seconds"]) if len(self.epochs) else 0.0
+        facts = {"epochs": f"{len(self.epochs)} (last {last}, kept {self.best_epoch}), {seconds:.0f} s"}
+        for row in self.epochs[self.epochs["epoch"] == self.best_epoch]:
+            facts |= {f"{name}, kept epoch": f"{row[name]:.4g}" for name in self.COLUMNS[1:-1]}
+        counts = {name: brief(count) for name, count in self.counts.items()}
+        unmatched = getattr(self, "unmatched", {})
+        return facts | counts | {f"unmatched in {name}": brief(entry) for name, entry in unmatched.items()}
+
+    def plot(self, ax=None, **options):
+        """Draw the losses and the recall over the epochs; see `specalign.plots.plot_history`.
+
+        Parameters
+        ----------
+        ax : sequence of 2 `~matplotlib.axes.Axes`, optional
+            For the loss and for the recall; by default in a new figure.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from specalign.alignment import History
+        >>> history = History()
+        >>> history.add(epoch=0, train_loss=2.0, val_loss=2.1)
+        >>> len(history.plot().axes)
+        2
+        """
         from specalign.plots import plot_history
 
-        return plot_history(self, **options)
+        figure = plot_history(self, ax=ax, **options)
+        return figure if ax is None else ax
 
     def as_dict(self):
         """JSON-like form; NaN becomes None."""
@@ -85,7 +122,7 @@ class History:
 
 
 @dataclass
-class LabelHistory:
+class LabelHistory(Displayed):
     """What happened while a `specalign.alignment.LabelRegressor` was trained.
 
     Attributes
@@ -118,11 +155,39 @@ class LabelHistory:
             text += f"{row['val_loss']:.3g}; {self.stopped}"
         return text + ">"
 
-    def plot(self, **options):
-        """Draw the losses and the learning rate; options go to `specalign.plots.plot_training`."""
+    def _facts(self):
+        return {"stopped": self.stopped or "not yet", **History._facts(self)}
+
+    def plot(self, ax=None, **options):
+        """Draw the losses and the learning rate; see `specalign.plots.plot_training`.
+
+        Parameters
+        ----------
+        ax : sequence of 2 `~matplotlib.axes.Axes`, optional
+            For the losses and for the learning rate; by default in a new figure.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from specalign.alignment import LabelHistory
+        >>> history = LabelHistory()
+        >>> history.add(epoch=0, train_loss=0.9, val_loss=1.1, learning_rate=1e-3)
+        >>> len(history.plot().axes)
+        2
+        """
         from specalign.plots import plot_training
 
-        return plot_training(self, **options)
+        figure = plot_training(self, ax=ax, **options)
+        return figure if ax is None else ax
 
     def as_dict(self):
         """JSON-like form; NaN becomes None."""

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import nn
 
+from specalign.display import Displayed
 from specalign.encoders.base import check_buffers, check_config
 from specalign.exceptions import PluginError
 from specalign.ops import info_nce, sigmoid_loss
@@ -16,7 +17,7 @@ __all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"
 _CHECKED = set()  # classes whose contract was checked in this process
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, Displayed):
     """What an `~specalign.Aligner` makes small; a subclass supplies `forward`.
 
     All state is in parameters and persistent buffers, and all options are in `config`: a saved aligner keeps the
@@ -95,6 +96,13 @@ class _Scaled(Objective):
 
     def config(self):
         return {"initial_scale": self.initial_scale, "max_scale": self.max_scale}
+
+    def extra_repr(self):
+        """What torch prints between the parentheses."""
+        return f"logit_scale={self.logit_scale.item():.4g}, max_scale={self.max_scale:g}"
+
+    def _facts(self):
+        return {"logit scale": f"{self.logit_scale.item():.4g}, at most {self.max_scale:g}"}
 
     @property
     def logit_scale(self):

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,21 @@ from specalign.alignment.inputs import (
     plain_record,
 )
 from specalign.alignment.stars import LabelledStars
+from specalign.config import limited_threads
 from specalign.data.loading import check_good_pixels
 from specalign.data.scaling import METHODS, ColumnScaler
+from specalign.display import Displayed, brief
 from specalign.encoders import Encoder, get_encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
 
 __all__ = ["LabelRegressor"]
 
+log = logging.getLogger(__name__)
+
 PREDICT_ROWS = 128  # rows at a time; a convolution keeps some tens of numbers a pixel
 
 
-class LabelRegressor:
+class LabelRegressor(Displayed):
     """Labels of stars from their prepared spectra, without any alignment.
 
     The encoder's vectors are the scaled labels themselves, as in StarNet [1]_, or a linear layer makes labels of them
@@ -84,6 +89,21 @@ class LabelRegressor:
             f"learned from {self._scheme.n_train} spectra>"
         )
 
+    def _facts(self):
+        if self.encoder is None:
+            return {"encoder": brief(self._choice), "scaling": self.scaling, "state": "not trained"}
+        labels = zip(self._scheme.names, self._scheme.units, strict=True)
+        return {
+            "encoder": f"{type(self.encoder).__name__}, {self.encoder.n_pixels} pixels",
+            "spectra": describe_record(self._record),
+            "labels": ", ".join(f"{name} [{unit}]" for name, unit in labels),
+            "label system": self._scheme.system,
+            "scaling": self.scaling,
+            "learned from": f"{self._scheme.n_train} spectra; {self._scheme.n_unlabelled} without a label",
+            "split": repr(self.split)[1:-1],
+            "training": repr(self.history)[1:-1],
+        }
+
     def fit(
         self,
         prepared,
@@ -104,7 +124,7 @@ class LabelRegressor:
         gamma=0.5,
         seed=42,
         accelerator="auto",
-        progress=True,
+        progress=None,
     ):
         """Train from the start; the same seed gives the same weights, bit for bit, on one CPU.
 
@@ -140,9 +160,9 @@ class LabelRegressor:
         seed : int
             Of the split, the weights and the order of the stars.
         accelerator : str
-            As Lightning takes it.
-        progress : bool
-            Show a progress bar.
+            As Lightning takes it; ``"auto"`` is what `~specalign.config.conf` says.
+        progress : bool, optional
+            Show a progress bar; by default as `~specalign.config.conf` says, where somebody looks on.
 
         Returns
         -------
@@ -190,6 +210,7 @@ class LabelRegressor:
         unlabelled = len(prepared) - len(stars.rows(stars.labelled)[0])
         self._scheme = dataclasses.replace(stars.scheme, n_train=len(rows), n_unlabelled=unlabelled)
         self._errors = self._calibrate(prepared, stars)
+        log.info("%r: %r, %s, %d spectra without a label", self, self.history, self.split, unlabelled)
         return self
 
     def _build(self, prepared, n_labels, seed):
@@ -221,7 +242,8 @@ class LabelRegressor:
     def _values(self, prepared):
         """Labels (N, L) float64 without units."""
         blocks = np.array_split(np.arange(len(prepared)), max(1, -(-len(prepared) // PREDICT_ROWS)))
-        outputs = [self.encoder(**encoder_inputs(prepared, rows)) for rows in blocks]
+        with limited_threads(torch):
+            outputs = [self.encoder(**encoder_inputs(prepared, rows)) for rows in blocks]
         scaled = torch.cat(outputs if self._head is None else [self._head(vectors) for vectors in outputs])
         return self._scaler.inverse(scaled.double().numpy())
 

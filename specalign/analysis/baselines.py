@@ -11,6 +11,7 @@ from specalign import ops
 from specalign.analysis.metrics import match_slots, rank_summary
 from specalign.analysis.network import NetworkEnsemble
 from specalign.data.scheme import LabelScheme
+from specalign.display import Displayed, brief
 from specalign.exceptions import SpecalignError, SpectrumError
 from specalign.instruments.resampling import pixel_edges, resample_rows
 
@@ -20,7 +21,7 @@ __all__ = ["FluxLabelModel", "chance", "matched_flux_retrieval"]
 ENOUGH_ROWS = 20
 
 
-class FluxLabelModel:
+class FluxLabelModel(Displayed):
     """Labels from prepared spectra, without any embedding.
 
     A perceptron on standardised pixels (masked ones are 0, the mean), stopped early on held-out stars: the baseline
@@ -55,6 +56,11 @@ class FluxLabelModel:
         self.options = {"hidden": 512, "members": 1, "max_epochs": 25, "patience": 8, "dropout": 0.2} | options
         self._network = NetworkEnsemble(**self.options)
         self._grid = None
+
+    def _facts(self):
+        if self._grid is None:
+            return {"options": brief(self.options), "state": "not fitted"}
+        return {"options": brief(self.options), "spectra": repr(self._grid.instrument)} | self._scheme._facts()
 
     def fit(self, prepared, labels, system=None, names=None):
         """Learn from the spectra whose object is labelled; see `specalign.LabelModel.fit`.

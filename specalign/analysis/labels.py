@@ -5,15 +5,20 @@
 ('knn', 'linear', 'mlp')
 """
 
-from specalign.data.scheme import LabelScheme
+import logging
+
+from specalign.data.scheme import LabelScheme, PredictedLabels
+from specalign.display import Displayed, brief
 from specalign.exceptions import SpecalignError
 
-__all__ = ["METHODS", "LabelModel", "LabelScheme"]
+__all__ = ["METHODS", "LabelModel", "LabelScheme", "PredictedLabels"]
+
+log = logging.getLogger(__name__)
 
 METHODS = ("knn", "linear", "mlp")
 
 
-class LabelModel:
+class LabelModel(Displayed):
     """Labels from embeddings.
 
     Fitted on one instrument's embeddings and asked for another's, it labels spectra of an instrument that has no
@@ -60,6 +65,16 @@ class LabelModel:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"LabelModel({self.method!r}{options})"
 
+    def _facts(self):
+        facts = {"method": self.method, "options": brief(self.options), "state": "not fitted"}
+        if self._space is None:
+            return facts
+        return (
+            facts
+            | {"state": f"fitted in the space {self._space.space[:12] or 'without a name'}"}
+            | self._scheme._facts()
+        )
+
     def fit(self, table, labels, system=None, names=None):
         """Learn from the rows of a table whose object is among the labelled ones.
 
@@ -88,6 +103,14 @@ class LabelModel:
         self._regressor.fit(table.vectors[rows], values, table.object_id[rows])
         # without rows it still knows its space, grids and number of dimensions
         self._space = table[:0]
+        log.info(
+            "%r: %s of %s, from %d of %d rows",
+            self,
+            ", ".join(self._scheme.names),
+            self._scheme.system,
+            len(rows),
+            len(table),
+        )
         return self
 
     def predict(self, table):
@@ -99,7 +122,7 @@ class LabelModel:
 
         Returns
         -------
-        labels : `~astropy.table.QTable`
+        labels : PredictedLabels
             object_id, spectrum_id and for each label its value and ``*_err``, with units;
             meta has ``label_system``, ``method`` and the numbers of rows that were learned from.
 

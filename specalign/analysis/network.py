@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from specalign.config import limited_threads
 from specalign.data.scaling import ColumnScaler
+from specalign.display import Displayed
 
 __all__ = ["NetworkEnsemble"]
 
@@ -14,7 +16,7 @@ __all__ = ["NetworkEnsemble"]
 SMALLEST_EPOCH = 8
 
 
-class NetworkEnsemble:
+class NetworkEnsemble(Displayed):
     """Perceptrons with heteroscedastic errors, each stopped early on stars of its own.
 
     Every member is trained on all stars but a part of its own.  The mean is trained on squared errors alone; the
@@ -58,6 +60,15 @@ class NetworkEnsemble:
         self.dropout, self.validation, self.seed, self.device = dropout, validation, seed, device
         self._centre = self._spread = None
 
+    def _facts(self):
+        fitted = hasattr(self, "networks")
+        return {
+            "members": f"{self.members} of {self.hidden} hidden units, {'fitted' if fitted else 'not fitted'}",
+            "labels": str(len(self.scaler.scale)) if fitted else "none yet",
+            "epochs": f"at most {self.max_epochs}, patience {self.patience}",
+            "seed": str(self.seed),
+        }
+
     def fit(self, inputs, labels, star):
         """Train on rows of inputs.
 
@@ -72,7 +83,8 @@ class NetworkEnsemble:
         if isinstance(inputs, np.ndarray):
             self._centre, self._spread = inputs.mean(axis=0), max(float(inputs.std(axis=0).mean()), 1e-6)
         scaled = torch.tensor(self.scaler.forward(labels), dtype=torch.float32)
-        self.networks = [self._fit_member(number, inputs, scaled, star) for number in range(self.members)]
+        with limited_threads(torch):
+            self.networks = [self._fit_member(number, inputs, scaled, star) for number in range(self.members)]
         return self
 
     def _fit_member(self, number, inputs, labels, star):

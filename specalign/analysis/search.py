@@ -8,12 +8,14 @@
 import logging
 
 import numpy as np
+import torch
 from astropy.table import QTable
 
 from specalign import ops
+from specalign.config import limited_threads
 from specalign.exceptions import SpectrumError
 
-__all__ = ["METHODS", "search"]
+__all__ = ["METHODS", "NeighbourTable", "search"]
 
 #: Exact search is the better choice below about a million rows.
 METHODS = ("exact", "pynndescent")
@@ -22,6 +24,69 @@ METHODS = ("exact", "pynndescent")
 RECALL_SAMPLE = 200
 
 log = logging.getLogger(__name__)
+
+
+class NeighbourTable(QTable):
+    """What `search` found: a row a neighbour, those of a query together, best first.
+
+    It is a `~astropy.table.QTable` that can draw itself.
+
+    Examples
+    --------
+    >>> from specalign import EmbeddingTable
+    >>> gallery = EmbeddingTable([[1, 0], [0, 1]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 50], [1, 1])
+    >>> found = gallery.search(EmbeddingTable([[0.6, 0.8]], ["b"], ["b-2"], "nirspec", [50], [1]), k=2)
+    >>> type(found).__name__, len(found[found["rank"] == 1])
+    ('NeighbourTable', 1)
+    """
+
+    def plot(self, queries=None, gallery=None, *, labels=None, ax=None, **options):
+        """Draw the neighbours: by similarity, by spectra, in the shared space, or by labels.
+
+        Parameters
+        ----------
+        queries, gallery : `~specalign.PreparedSpectra` or `~specalign.EmbeddingTable`, optional
+            Spectra: a query above those that were found for it (`specalign.plots.plot_neighbours`).  Embeddings: where
+            they lie in the space (`specalign.plots.plot_neighbour_map`).
+        labels : `~astropy.table.QTable`, optional
+            Instead: where they lie by labels (`specalign.plots.plot_neighbour_labels`).  Without any of these,
+            similarity against rank (`specalign.plots.plot_similarity`).
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to draw; for spectra, a sequence of them, for the query and for each neighbour.
+        **options
+            Of the function that draws.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from specalign import EmbeddingTable
+        >>> gallery = EmbeddingTable([[1, 0], [0, 1]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 50], [1, 1])
+        >>> query = EmbeddingTable([[0.6, 0.8]], ["b"], ["b-2"], "nirspec", [50], [1])
+        >>> found = gallery.search(query, k=2)
+        >>> found.plot().axes[0].get_xlabel(), found.plot(query, gallery).axes[0].get_title(loc="left")
+        ('Rank [number]', 'Neighbours among 2 spectra')
+        """
+        from specalign import plots
+
+        if (queries is None) != (gallery is None):
+            raise ValueError("queries, gallery: expected both or none, got one")
+        if labels is not None:
+            figure = plots.plot_neighbour_labels(self, labels, ax=ax, **options)
+        elif queries is None:
+            figure = plots.plot_similarity(self, ax=ax, **options)
+        else:
+            draw = plots.plot_neighbour_map if hasattr(queries, "vectors") else plots.plot_neighbours
+            figure = draw(self, queries, gallery, ax=ax, **options)
+        return figure if ax is None else ax
 
 
 def search(gallery, queries, k=10, method="exact", *, seed=0):
@@ -44,7 +109,7 @@ def search(gallery, queries, k=10, method="exact", *, seed=0):
 
     Returns
     -------
-    neighbours : `~astropy.table.QTable`
+    neighbours : NeighbourTable
         Q * k rows, those of a query together, best first: object_id and spectrum_id of the query,
         neighbour_object_id, neighbour_spectrum_id, neighbour_instrument, neighbour_row (in the gallery),
         rank (from 1) and similarity (-1 to 1).  Ties go to the lowest row of the gallery.
@@ -91,7 +156,8 @@ def _check(gallery, k, method):
 
 
 def _exact(queries, gallery, k):
-    values, rows = ops.topk_similarity(queries, gallery, k)
+    with limited_threads(torch):
+        values, rows = ops.topk_similarity(queries, gallery, k)
     return values.numpy(), rows.numpy()
 
 
@@ -104,7 +170,7 @@ def _approximate(queries, gallery, k, seed):
 
 
 def _index(gallery, k, seed):
-    log.warning("pynndescent compiles itself on its first use, which takes some ten seconds")
+    log.info("pynndescent compiles itself on its first use, which takes some ten seconds")
     from pynndescent import NNDescent
 
     n_neighbors = min(max(30, k), len(gallery) - 1)
@@ -121,7 +187,7 @@ def _recall(queries, gallery, rows, seed):
 
 def _table(gallery, queries, similarity, rows, meta):
     k, flat = rows.shape[1], rows.ravel()
-    return QTable(
+    return NeighbourTable(
         {
             "object_id": np.repeat(queries.object_id, k),
             "spectrum_id": np.repeat(queries.spectrum_id, k),

@@ -7,6 +7,7 @@ import traceback
 import warnings
 
 from specalign.cli.files import UsageError
+from specalign.cli.messages import logged, shown
 from specalign.exceptions import MissingExtraError, SpecalignError, SpecalignWarning
 
 __all__ = ["main"]
@@ -56,7 +57,7 @@ def _run(verb, arguments):
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     run = importlib.import_module(f"specalign.cli.{verb}").run
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), logged(arguments.log_level), shown(arguments.progress):
             warnings.simplefilter("default", SpecalignWarning)
             warnings.showwarning = _print_warning
             run(arguments)

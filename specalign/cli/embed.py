@@ -26,5 +26,5 @@ def run(arguments):
     folder.mkdir(parents=True, exist_ok=True)
     for name, prepared in read_prepared(arguments.prepared).items():
         table = aligner.embed(prepared)
-        table.write(folder / f"{name}.fits")
+        table.write(folder / f"{name}.fits", overwrite=True)
         print(f"{folder / name}.fits: {table!r}")

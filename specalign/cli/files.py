@@ -1,7 +1,5 @@
 """Files that are named on the command line: which they are, and what reads them."""
 
-import sys
-
 from specalign.exceptions import UnknownProductError
 
 __all__ = [
@@ -103,12 +101,12 @@ def _untried(names):
 
 
 def wants_progress(arguments):
-    """Whether bars are shown: switched on, and seen by somebody."""
-    return arguments.progress and sys.stderr.isatty()
+    """What ``progress=`` of the package's functions is told: False where bars are switched off, else nothing."""
+    return None if arguments.progress else False
 
 
 def progress_bar(items, arguments, name):
     """Items with a bar that counts them."""
-    from tqdm import tqdm
+    from specalign.config import progress_bar
 
-    return tqdm(items, desc=name, unit="file", disable=not wants_progress(arguments))
+    return progress_bar(items, progress=wants_progress(arguments), desc=name, unit="file")

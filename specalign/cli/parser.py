@@ -15,6 +15,7 @@ VERBS = (
     "report", "model", "predict", "fetch",
 )  # fmt: skip
 
+LEVELS = ("debug", "info", "warning", "error")
 DESCRIPTION = """\
 One shared space for every stellar spectrograph: prepare the spectra of several
 instruments, align the instruments, look stars up and label them across surveys.
@@ -56,6 +57,9 @@ def _verb_parser(verb):
     parser = ArgumentParser(description=verb.__doc__, epilog=epilog, formatter_class=_Formatter)
     verb.add_arguments(parser)
     parser.add_argument("--progress", action=ActionYesNo(no_prefix="no-"), default=True, help="progress bars")
+    parser.add_argument(
+        "--log-level", choices=LEVELS, default="warning", help="what is told on the way; info: decisions and counts"
+    )
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     parser.add_argument("--config", action="config", help="YAML run file with any of these options")
     return parser

@@ -148,7 +148,7 @@ def write(prepared, rejected, folder):
     for name, one in prepared.items():
         if len(one):
             path = folder / f"{name}.fits"
-            one.write(path)
+            one.write(path, overwrite=True)
             print(f"{path}: {one!r}")
     for reason, names in _by_reason(rejected).items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""

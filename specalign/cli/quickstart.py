@@ -63,7 +63,7 @@ def survey(folder, arguments):
         bar = progress_bar(paths[name], arguments, name)
         prepared[name] = instrument.prepare([spectrum for path in bar for spectrum in instrument.read(path)])
         (folder / "prepared").mkdir(exist_ok=True)
-        prepared[name].write(folder / "prepared" / f"{name}.fits")
+        prepared[name].write(folder / "prepared" / f"{name}.fits", overwrite=True)
         print(f"    {prepared[name]!r}")
     return prepared, read_labels(paths["labels"], system="specalign-mock")
 
@@ -95,7 +95,7 @@ def embed(aligner, train, test, folder):
     for part, rows in (("train", train), ("test", test)):
         for name in rows:
             tables[part, name] = aligner.embed(rows[name])
-            tables[part, name].write(folder / "embeddings" / f"{name}-{part}.fits")
+            tables[part, name].write(folder / "embeddings" / f"{name}-{part}.fits", overwrite=True)
     return tables
 
 

@@ -1,21 +1,23 @@
 """Embeddings with the identity, quality and origin of every row."""
 
 import dataclasses
-import html
-import json
 from dataclasses import dataclass, field
 
 import numpy as np
-from astropy.io import fits
+from astropy.io.registry import UnifiedReadWriteMethod
 
-from specalign.exceptions import GridMismatchError, SpectrumError, UnknownProductError
-from specalign.io.files import atomic_write
-from specalign.io.fits_files import open_fits
+from specalign.display import html_table
+from specalign.exceptions import GridMismatchError, SpectrumError
+from specalign.io.unified import ReadMethod, WriteMethod, register_format
 
 __all__ = ["EmbeddingTable"]
 
-#: Written into every file, so that a later layout can be told from this one.
-FORMAT = "specalign embeddings 1"
+#: Formats of files.
+FORMATS = {
+    "fits": "A FITS file with checksums: the table EMBEDDINGS, and META with the provenance as JSON.",
+    "ecsv": "An ECSV table, which is text; its header has the provenance and a SHA-256 of the content.",
+    "parquet": "A parquet table, for which pyarrow is needed, with the provenance and a SHA-256 of the content.",
+}
 
 #: Lengths within this of one are left as they are: slicing and reading back then change no bit.
 LENGTH_TOLERANCE = 1e-6
@@ -90,23 +92,25 @@ class EmbeddingTable:
         return len(self.vectors)
 
     def __repr__(self):
-        names = ", ".join(np.unique(self.instrument)) or "of no instrument"
+        names = ", ".join(sorted(set(self.instrument.tolist()))) or "of no instrument"
         return (
-            f"<EmbeddingTable {names}: {len(self)} vectors of {len(np.unique(self.object_id))} objects, "
+            f"<EmbeddingTable {names}: {len(self)} vectors of {len(set(self.object_id.tolist()))} objects, "
             f"{self.vectors.shape[1]} dimensions>"
         )
 
     def _repr_html_(self):
-        cells = [("instrument", "spectra", "objects", "median S/N", "good pixels")]
-        for name in np.unique(self.instrument):
-            part = self[self.instrument == name]
-            good = f"{100 * np.mean(part.good_fraction):.1f} %"
-            cells.append((name, len(part), len(np.unique(part.object_id)), f"{np.nanmedian(part.snr):.0f}", good))
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in cells)
-        return (
-            f"<p><b>EmbeddingTable</b>, {self.vectors.shape[1]} dimensions, "
-            f"space <code>{html.escape(self.space[:12] or 'not named')}</code></p><table>{rows}</table>"
-        )
+        title = f"EmbeddingTable, {self.vectors.shape[1]} dimensions, space {self.space[:12] or 'not named'}"
+        header = ("instrument", "spectra", "objects", "median S/N", "bad pixels", "outside the domain")
+        return html_table(title, map(self._line, sorted(set(self.instrument.tolist()))), header)
+
+    def _line(self, name):
+        """What is shown of the rows of an instrument."""
+        mine = self.instrument == name
+        known = self.snr[mine & np.isfinite(self.snr)]
+        snr = f"{np.median(known):.0f}" if known.size else "unknown"
+        outside = "not checked" if self.in_domain is None else str(np.count_nonzero(mine & ~self.in_domain))
+        bad = f"{100 * (1 - np.mean(self.good_fraction[mine])):.1f} %"
+        return name, np.count_nonzero(mine), len(set(self.object_id[mine].tolist())), snr, bad, outside
 
     @property
     def space(self):
@@ -173,53 +177,92 @@ class EmbeddingTable:
 
         Returns
         -------
-        neighbours : `~astropy.table.QTable`
+        neighbours : `~specalign.analysis.search.NeighbourTable`
         """
         from specalign.analysis.search import search
 
         return search(self, queries, k=k, method=method, **options)
 
-    def plot(self, **options):
-        """Draw the vectors in two dimensions; see `specalign.plots.plot_embedding`."""
-        from specalign.plots import plot_embedding
-
-        return plot_embedding(self, **options)
-
-    def write(self, path):
-        """Write one FITS file with checksums: all of it, or nothing.
+    def plot(self, ax=None, **options):
+        """Draw the vectors in two dimensions, coloured by instrument or by labels.
 
         Parameters
         ----------
-        path : str or `~pathlib.Path`
-            A file that is there is replaced at the very end.
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to draw; by default in a new figure.
+        **options
+            Of `specalign.plots.plot_embedding`: ``method``, ``labels``, ``colour``, ``seed``.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from specalign import EmbeddingTable
+        >>> names = [f"star {i}" for i in range(9)]
+        >>> vectors = np.random.default_rng(0).normal(size=(9, 4))
+        >>> table = EmbeddingTable(vectors, names, names, "apogee", np.full(9, 50), np.ones(9))
+        >>> table.plot().axes[0].get_title(loc="left")
+        '9 spectra, apogee'
+        """
+        from specalign.plots import plot_embedding
+
+        figure = plot_embedding(self, ax=ax, **options)
+        return figure if ax is None else ax
+
+    def to_table(self):
+        """The rows as a table, with everything else in ``meta``; `from_table` is the way back.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            object_id, spectrum_id, instrument, vectors (N, D) and the columns that are known.
+
+        Examples
+        --------
+        >>> from specalign import EmbeddingTable
+        >>> table = EmbeddingTable([[3, 4], [1, 0]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 80], [1, 0.9])
+        >>> table.to_table().colnames
+        ['object_id', 'spectrum_id', 'instrument', 'vectors', 'snr', 'good_fraction']
+        >>> EmbeddingTable.from_table(table.to_table()).vectors[0]
+        array([0.6, 0.8], dtype=float32)
+        """
+        from specalign.data.embedding_files import to_table
+
+        return to_table(self)
+
+    @classmethod
+    def from_table(cls, table):
+        """Embeddings from a table such as `to_table` makes.
 
         Raises
         ------
         SpectrumError
-            The provenance cannot be written as JSON.
-        """
-        hdus = _to_hdus(self)
-        with atomic_write(path) as temporary:
-            hdus.writeto(temporary, checksum=True)
+            A column is missing.
 
-    @classmethod
-    def read(cls, path):
-        """Read what `write` wrote.
-
-        Raises
-        ------
-        CorruptFileError
-            The file is truncated, damaged or fails its checksum.
-        UnknownProductError
-            The file is sound, but does not hold embeddings.
+        Examples
+        --------
+        >>> from astropy.table import QTable
+        >>> from specalign import EmbeddingTable
+        >>> rows = QTable({"object_id": ["a"], "spectrum_id": ["a-1"], "instrument": ["desi"], "vectors": [[3.0, 4.0]]})
+        >>> rows["snr"], rows["good_fraction"] = [50.0], [0.9]
+        >>> EmbeddingTable.from_table(rows)
+        <EmbeddingTable desi: 1 vectors of 1 objects, 2 dimensions>
         """
-        with open_fits(path) as hdus:
-            if hdus[0].header.get("CONTENT") != FORMAT:
-                raise UnknownProductError(
-                    f"{path}: expected {FORMAT!r}, got {hdus[0].header.get('CONTENT')!r}; "
-                    f"embeddings are written by EmbeddingTable.write"
-                )
-            return cls(**_from_hdus(hdus))
+        from specalign.data.embedding_files import from_table
+
+        return from_table(table)
+
+    read = UnifiedReadWriteMethod(ReadMethod)
+    write = UnifiedReadWriteMethod(WriteMethod)
 
 
 def _rows(name, values, n):
@@ -282,42 +325,22 @@ def _check_unique(instrument, spectrum_id):
         raise SpectrumError(f"spectrum_id {str(row)!r} of {name} occurs twice; every row must be there once")
 
 
-def _to_hdus(table):
-    text = [_text_column(name, getattr(table, name)) for name in table._TEXT]
-    columns = [*text, fits.Column("vectors", f"{table.vectors.shape[1]}E", array=table.vectors)]
-    for name in table._NUMBERS:
-        if getattr(table, name) is not None:
-            columns.append(fits.Column(name, "E", array=getattr(table, name)))
-    if table.in_domain is not None:
-        columns.append(fits.Column("in_domain", "L", array=table.in_domain))
-    rows = fits.BinTableHDU.from_columns(columns, name="EMBEDDINGS")
-    rows.header["DIMENSIO"] = table.vectors.shape[1]
-    # JSON as bytes in an HDU of its own: header cards would cut digests and take ASCII only
-    meta = fits.ImageHDU(np.frombuffer(_facts(table).encode(), np.uint8), name="META")
-    hdus = fits.HDUList([fits.PrimaryHDU(), rows, meta])
-    hdus[0].header["CONTENT"], hdus[0].header["NEXTEND"] = FORMAT, 2
-    return hdus
+def _register(name):
+    """The formats of files; what reads and writes them is imported when it is needed."""
+
+    def read(path):
+        from specalign.data import embedding_files
+
+        return embedding_files.READ[name](path)
+
+    def write(table, path):
+        from specalign.data import embedding_files
+
+        embedding_files.WRITE[name](table, path)
+
+    read.__doc__ = write.__doc__ = f"{FORMATS[name]}\n\nParameters\n----------\npath : path-like"
+    register_format(name, EmbeddingTable, read, write)
 
 
-def _facts(table):
-    try:
-        return json.dumps({"provenance": table.provenance, "blocks": table.blocks}, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise SpectrumError(f"provenance: expected plain text, numbers, lists and dicts ({error})") from error
-
-
-def _text_column(name, values):
-    encoded = np.char.encode(values, "utf-8")
-    return fits.Column(name, f"{max(1, encoded.dtype.itemsize)}A", array=encoded)
-
-
-def _from_hdus(hdus):
-    """The fields of a table; whatever is missing or cannot be decoded here, `open_fits` reports as damage."""
-    raw = hdus["EMBEDDINGS"].data.view(np.ndarray)
-    values = {name: np.char.decode(raw[name], "utf-8") for name in EmbeddingTable._TEXT}
-    values |= {name: raw[name] for name in EmbeddingTable._NUMBERS if name in raw.dtype.names}
-    if "in_domain" in raw.dtype.names:
-        values["in_domain"] = raw["in_domain"] == ord("T")
-    # a vector column of one dimension comes back without its second axis
-    vectors = raw["vectors"].reshape(len(raw), hdus["EMBEDDINGS"].header["DIMENSIO"])
-    return {**values, **json.loads(hdus["META"].data.tobytes().decode()), "vectors": vectors}
+for _name in FORMATS:
+    _register(_name)

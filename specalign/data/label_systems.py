@@ -11,6 +11,7 @@ two systems are compared or joined only with a declared offset (`specalign.data.
 import types
 from dataclasses import dataclass, field
 
+from specalign.display import Displayed
 from specalign.exceptions import LabelError
 
 __all__ = ["NOT_STATED", "SYSTEMS", "LabelSystem", "check_same_system"]
@@ -26,7 +27,7 @@ def _frozen(content=()):
 
 
 @dataclass(frozen=True)
-class LabelSystem:
+class LabelSystem(Displayed):
     """What the data model of a catalogue says about its columns.
 
     Column names are given in lower case, and compared without regard to case.

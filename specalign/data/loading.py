@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from specalign.data.splits import hash_fraction
+from specalign.display import Displayed
 from specalign.exceptions import EmptySpectrumError, MatchError, SpectrumError
 
 __all__ = ["StarIndex", "StarLoader", "check_good_pixels", "join_stars", "read_rows"]
@@ -18,8 +19,8 @@ __all__ = ["StarIndex", "StarLoader", "check_good_pixels", "join_stars", "read_r
 CHECK_ROWS = 1024
 
 
-@dataclass(frozen=True)
-class StarIndex:
+@dataclass(frozen=True, repr=False)
+class StarIndex(Displayed):
     """Which rows of which instrument are of which star.
 
     Attributes
@@ -47,6 +48,10 @@ class StarIndex:
 
     def __len__(self):
         return len(self.star_id)
+
+    def _facts(self):
+        rows = {name: f"{len(star)} rows" for name, star in self.star.items()}
+        return {"stars": f"{len(self)}, {int(self.shared().sum())} of them seen by two instruments or more", **rows}
 
     def count(self, name):
         """Number of rows (S,) that an instrument has of each star."""
@@ -214,7 +219,7 @@ def _report(prepared, start, bad, error, what):
         )
 
 
-class StarLoader:
+class StarLoader(Displayed):
     """Batches of stars; iterate over it once an epoch.
 
     Parameters
@@ -257,6 +262,13 @@ class StarLoader:
 
     def __len__(self):
         return -(-len(self.stars) // self.batch_size)
+
+    def _facts(self):
+        return {
+            "stars": f"{len(self.stars)} of {len(self.index)}",
+            "batches": f"{len(self)} of at most {self.batch_size} stars",
+            "instruments": ", ".join(self.sources),
+        }
 
     def __iter__(self):
         for stars in np.array_split(self.stars, len(self)) if len(self) else ():

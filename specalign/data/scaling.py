@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import QTable
 
 from specalign.data.columns import column_values, difference_unit, label_names, with_unit
+from specalign.display import Displayed
 from specalign.exceptions import LabelError
 
 __all__ = ["METHODS", "ColumnScaler", "LabelScaling"]
@@ -20,7 +21,7 @@ METHODS = ("standard", "minmax")
 
 
 @dataclass(frozen=True)
-class ColumnScaler:
+class ColumnScaler(Displayed):
     """A centre and a scale a column: ``(values - centre) / scale``.
 
     Attributes
@@ -85,7 +86,7 @@ def _statistics(values, method):
 
 
 @dataclass(frozen=True)
-class LabelScaling:
+class LabelScaling(Displayed):
     """Scaling of a table of labels, with their units.
 
     Fit it on training stars alone: a scaling that has seen the test stars has told the network about them.
@@ -112,6 +113,10 @@ class LabelScaling:
     names: tuple
     units: tuple
     columns: ColumnScaler
+
+    def _facts(self):
+        columns = zip(self.names, self.units, self.columns.centre, self.columns.scale, strict=True)
+        return {"method": self.columns.method} | {n: f"({n} - {c:.6g}) / {s:.6g} {unit}" for n, unit, c, s in columns}
 
     @classmethod
     def fit(cls, labels, method="standard", names=None):

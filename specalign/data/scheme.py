@@ -7,16 +7,69 @@ import numpy as np
 from astropy.table import QTable
 
 from specalign.data.columns import SENTINEL, column_values, difference_unit, label_names, match_rows, with_unit
+from specalign.display import Displayed
 from specalign.exceptions import LabelError
 
-__all__ = ["LabelScheme"]
+__all__ = ["LabelScheme", "PredictedLabels"]
 
 #: What a prediction says when neither the caller nor the label table names a system.
 UNSTATED = "unstated"
 
 
+class PredictedLabels(QTable):
+    """Labels that a model predicts, with ``*_err``: a `~astropy.table.QTable` that can draw itself.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from specalign.data.scheme import PredictedLabels
+    >>> predicted = PredictedLabels({"object_id": ["a", "b"], "teff": [4050, 5010] * u.K})
+    >>> predicted["teff"].mean()
+    <Quantity 4530. K>
+    """
+
+    def plot(self, true=None, ax=None, **options):
+        """Draw the labels against the true ones with residuals, or the Kiel diagram where these are not known.
+
+        Parameters
+        ----------
+        true : `~astropy.table.QTable`, optional
+            object_id (once each) and labels with units, of the same system.
+        ax : `~matplotlib.axes.Axes` or (2, L) of them, optional
+            Where to draw; by default in a new figure.
+        **options
+            Of `specalign.plots.plot_labels`, such as ``names``, or of `specalign.plots.plot_kiel`.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> from astropy.table import QTable
+        >>> from specalign.data.scheme import PredictedLabels
+        >>> true = QTable({"object_id": ["a", "b", "c"], "teff": [4000, 5000, 6000] * u.K})
+        >>> predicted = PredictedLabels({"object_id": ["a", "b", "c"], "teff": [4050, 5010, 5900] * u.K})
+        >>> [ax.get_ylabel() for ax in predicted.plot(true).axes]
+        ['Predicted [K]', 'Residual [K]']
+        """
+        from specalign import plots
+
+        drawn = (
+            plots.plot_kiel(self, ax=ax, **options) if true is None else plots.plot_labels(self, true, ax=ax, **options)
+        )
+        return drawn if ax is None else ax
+
+
 @dataclasses.dataclass(frozen=True)
-class LabelScheme:
+class LabelScheme(Displayed):
     """Names, units and system of the labels that a model predicts.
 
     Parameters
@@ -44,6 +97,11 @@ class LabelScheme:
     n_train: int
     n_unlabelled: int
 
+    def _facts(self):
+        labels = ", ".join(f"{name} [{unit}]" for name, unit in zip(self.names, self.units, strict=True))
+        rows = f"{self.n_train} rows; {self.n_unlabelled} rows without a label"
+        return {"labels": labels, "label system": self.system, "learned from": rows}
+
     @classmethod
     def from_table(cls, labels, object_id, system=None, names=None):
         """The scheme, the rows that have a label (n,), and their values (n, L) float64 with NaN."""
@@ -64,7 +122,7 @@ class LabelScheme:
 
     def to_table(self, object_id, spectrum_id, values, errors, meta):
         """A row a spectrum: its identifiers, labels and their errors."""
-        table = QTable({"object_id": object_id, "spectrum_id": spectrum_id})
+        table = PredictedLabels({"object_id": object_id, "spectrum_id": spectrum_id})
         for j, (name, unit) in enumerate(zip(self.names, self.units, strict=True)):
             table[name] = with_unit(values[:, j], unit)
             table[f"{name}_err"] = u.Quantity(errors[:, j], difference_unit(unit))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
+from specalign.display import Displayed
 from specalign.exceptions import MatchError, SpecalignWarning, UnknownProductError
 from specalign.io.files import atomic_write, existing_file
 
@@ -112,7 +113,7 @@ def _shares(ratio):
 
 
 @dataclass(frozen=True)
-class StarSplit:
+class StarSplit(Displayed):
     """Which star is in which part, to be kept beside a result.
 
     Attributes
@@ -177,6 +178,11 @@ class StarSplit:
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.items())
         made = f"ratio {':'.join(f'{x:g}' for x in self.ratio)}, seed {self.seed}" if self.ratio else "of its own"
         return f"<StarSplit of {len(self)} stars: {counts}; {made}>"
+
+    def _facts(self):
+        made = f"{':'.join(f'{x:g}' for x in self.ratio)}, seed {self.seed}" if self.ratio else "of its own"
+        counts = {name: f"{number} stars" for name, number in self.counts.items()}
+        return {**counts, "ratio": made, "digest": self.digest[:12]}
 
     @property
     def counts(self):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from specalign.display import Displayed, brief
 from specalign.exceptions import PluginError
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, Displayed):
     """Spectra of one grid to vectors; a subclass supplies `encode`, and `fit_scaler` where it scales its input.
 
     The base class converts and checks the input, and hides everything under the mask, so that masked pixels cannot
@@ -50,6 +51,15 @@ class Encoder(nn.Module):
         super().__init__()
         self.n_pixels = positive("n_pixels", n_pixels)
         self.embed_dim = positive("embed_dim", embed_dim)
+
+    def _facts(self):
+        fixed = sum(buffer.numel() for buffer in self.buffers())
+        return {
+            "spectra": f"{self.n_pixels} pixels",
+            "vectors": f"{self.embed_dim} dimensions",
+            "parameters": f"{sum(p.numel() for p in self.parameters()):,}, and {fixed:,} numbers that are not trained",
+            "options": brief(self.config()),
+        }
 
     def config(self):
         """JSON-like keywords that build an encoder of the same shape."""

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
+from specalign.display import Displayed
+
 __all__ = ["Layer", "Summary", "summary"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(Displayed):
     """One layer of an encoder.
 
     Attributes
@@ -36,7 +38,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Displayed):
     """The layers of an encoder; printed, it is a table.
 
     Attributes
@@ -63,6 +65,10 @@ class Summary:
     def parameters(self):
         """Trainable numbers of all layers."""
         return sum(layer.parameters for layer in self.layers)
+
+    def _facts(self):
+        layers = {layer.name: f"{layer.kind}, {layer.parameters:,} parameters" for layer in self.layers}
+        return {"model": self.title, **layers, "fixed": f"{self.fixed:,}"}
 
     def __repr__(self):
         head = ("layer", "kind", "output shape", "parameters")

@@ -6,17 +6,20 @@ normalisation.  Nothing is convolved.
 
 import functools
 import importlib
+import logging
 
 import astropy.units as u
 import numpy as np
 
+from specalign.config import progress_bar
+from specalign.display import Displayed
 from specalign.exceptions import EmptySpectrumError, SpectrumError
 from specalign.instruments.axes import flux_scale, preferred_unit
 from specalign.instruments.continuum import Unchanged
 from specalign.instruments.examples import Examples
 from specalign.instruments.frames import plan_shift, window_factor
 from specalign.instruments.masking import MASK_VERSION, MaskRules, flag_pixels
-from specalign.instruments.output import Output, assemble, join_covariance
+from specalign.instruments.output import Output, assemble, count_reasons, describe_instrument, join_covariance
 from specalign.instruments.prepared import InstrumentRecord, grid_digest
 from specalign.instruments.resampling import ResampledRows, in_blocks, pixel_edges
 from specalign.instruments.rows import Facts, facts_of_arrays, rows_from_arrays
@@ -24,8 +27,10 @@ from specalign.io.quality import COMMON_BITS, bit_value
 
 __all__ = ["Instrument"]
 
+log = logging.getLogger(__name__)
 
-class Instrument(Examples):
+
+class Instrument(Displayed, Examples):
     """One spectrograph: its products, its grid, its rules.
 
     A plugin subclasses it, sets the class attributes, and passes grid and rules to ``__init__``.
@@ -102,6 +107,9 @@ class Instrument(Examples):
         options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
         return f"<{type(self).__name__}({options}): {self.n_pixels} pixels>"
 
+    def _facts(self):
+        return describe_instrument(self)
+
     @property
     def _module(self):
         return importlib.import_module(self.reader)
@@ -170,6 +178,7 @@ class Instrument(Examples):
         frame=None,
         radial_velocity=None,
         normalized=False,
+        progress=None,
     ):
         """Spectra to arrays on the instrument's grid: masked, at rest, normalised.
 
@@ -183,6 +192,8 @@ class Instrument(Examples):
             they are not given, and nothing is measured.
         normalized : bool
             True: the flux is already normalised as the instrument does it, and is left as it is.
+        progress : bool, optional
+            Show a progress bar after a second; by default as `~specalign.config.conf` says, where somebody looks on.
 
         Returns
         -------
@@ -223,7 +234,7 @@ class Instrument(Examples):
             groups, refused = measure_rows(self, groups, refused, radial_velocity)
         if single and refused:
             raise refused[0][2]
-        result = self._prepare_groups(groups, refused, len(listed))
+        result = self._prepare_groups(groups, refused, len(listed), progress)
         if single and not len(result):
             object_id, reason = str(result.rejected["object_id"][0]), result.rejected["reason"][0]
             raise EmptySpectrumError(f"object {object_id!r}: {reason}")
@@ -405,7 +416,7 @@ class Instrument(Examples):
             out.quality[:, self.outside] |= bit_value(COMMON_BITS, "EDGE")
         return out
 
-    def _prepare_groups(self, groups, refused, n):
+    def _prepare_groups(self, groups, refused, n, progress=None):
         facts = _in_order([(g.index, g.facts) for g in groups] + [([i], one) for i, one, _ in refused], n)
         taken = ~np.isin(np.arange(n), [position for position, _, _ in refused])
         known = facts.frame, facts.velocity, facts.velocity_source
@@ -414,13 +425,16 @@ class Instrument(Examples):
             shift.reason[position] = str(error)
         unit = preferred_unit(groups[0].unit) if groups else u.dimensionless_unscaled
         out = Output.empty(n, self.n_pixels, self.normalization.per_pixel)
-        for rows in groups:
-            self._fill(rows, shift, flux_scale(rows.unit, unit, rows.axis), out)
+        with progress_bar(progress=progress, total=n - len(refused), unit="spectrum", desc=self.name, delay=1) as bar:
+            for rows in groups:
+                self._fill(rows, shift, flux_scale(rows.unit, unit, rows.axis), out, bar)
         out.covariance = join_covariance(self, groups, shift, unit, out.norm)
-        return assemble(self, out, facts, shift, unit)
+        result = assemble(self, out, facts, shift, unit)
+        log.info("%r: normalization %s; %s", result, self.normalization, count_reasons(result.rejected))
+        return result
 
-    def _fill(self, rows, shift, scale, out):
-        in_blocks(functools.partial(self._fill_block, rows, shift, scale, out), len(rows))
+    def _fill(self, rows, shift, scale, out, bar=None):
+        in_blocks(functools.partial(self._fill_block, rows, shift, scale, out), len(rows), bar=bar)
 
     def _fill_block(self, rows, shift, scale, out, block):
         from specalign.instruments import _kernels

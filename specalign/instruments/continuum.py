@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specalign.display import Displayed
 from specalign.exceptions import SpectrumError
 
 __all__ = ["NORMALIZATION_RULES", "Continuum", "MedianFlux", "Pivot", "Unchanged", "fit_continuum", "segments_of"]
@@ -74,7 +75,7 @@ def fit_continuum(flux, ivar, good, segments, *, degree=4, max_gap=10**9):
 
 
 @dataclass(frozen=True)
-class Continuum:
+class Continuum(Displayed):
     """`fit_continuum` with fixed segments.
 
     Examples
@@ -103,7 +104,7 @@ class Continuum:
 
 
 @dataclass(frozen=True)
-class MedianFlux:
+class MedianFlux(Displayed):
     """The median of the good pixels: the shape of the continuum is kept.
 
     Examples
@@ -125,7 +126,7 @@ class MedianFlux:
 
 
 @dataclass(frozen=True)
-class Pivot:
+class Pivot(Displayed):
     """The flux in one pixel, which must be good and positive.
 
     Examples
@@ -148,7 +149,7 @@ class Pivot:
 
 
 @dataclass(frozen=True)
-class Unchanged:
+class Unchanged(Displayed):
     """Nothing is divided out.
 
     Examples

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specalign.display import Displayed
 from specalign.io.quality import COMMON_BITS, bit_value
 
 __all__ = ["ALWAYS_BAD", "MASK_VERSION", "DetectorGap", "MaskRules", "Window", "flag_pixels"]
@@ -23,7 +24,7 @@ ALWAYS_BAD = ("NONFINITE", "NO_IVAR", "MASKED", "UNCOVERED", "EDGE", "TELLURIC",
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Displayed):
     """A range of observed vacuum wavelengths, in Angstrom, that the Earth's air spoils.
 
     Examples
@@ -39,7 +40,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class DetectorGap:
+class DetectorGap(Displayed):
     """A hole between detectors, which begins between two wavelengths, wherever the light of a source falls.
 
     Parameters
@@ -65,7 +66,7 @@ class DetectorGap:
 
 
 @dataclass(frozen=True)
-class MaskRules:
+class MaskRules(Displayed):
     """The rules of one instrument.
 
     Parameters

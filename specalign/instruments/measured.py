@@ -7,6 +7,7 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from specalign.display import Displayed
 from specalign.exceptions import SpectrumError
 from specalign.instruments.prepared import PreparedSpectra
 from specalign.instruments.rows import rows_at
@@ -18,7 +19,7 @@ SOURCE = "measured"
 
 
 @dataclass(frozen=True)
-class MeasuredVelocity:
+class MeasuredVelocity(Displayed):
     """Ask ``prepare`` to measure the velocities that it applies.
 
     Spectra that are not at rest are measured against the templates, whatever velocity their files state, and brought

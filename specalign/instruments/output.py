@@ -6,12 +6,17 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from specalign.display import brief
 from specalign.exceptions import SpectrumError
 from specalign.instruments.axes import flux_scale
 from specalign.instruments.prepared import PreparedSpectra, empty_rejected
 from specalign.instruments.resampling import resample_rows
 
-__all__ = ["Output", "assemble", "join_covariance"]
+__all__ = ["Output", "assemble", "count_reasons", "describe_instrument", "describe_prepared", "join_covariance"]
+
+
+SAMPLE = 1000  # rows of which the signal to noise is told
+FWHM = 2.354820045  # of a Gaussian, in standard deviations
 
 
 @dataclass
@@ -127,6 +132,61 @@ def _catalog(facts, shift):
     for name, unit in (("ra", u.deg), ("dec", u.deg), ("epoch", u.yr)):
         table[name] = getattr(facts, name) * unit
     return table
+
+
+def describe_instrument(instrument):
+    """What a notebook shows of an instrument: name to text."""
+    axis, rule = instrument.spectral_axis, instrument.normalization
+    known = instrument.lsf_sigma is not None and axis.unit.is_equivalent(u.AA)
+    resolution = np.median(axis / instrument.lsf_sigma).to_value(u.one) / FWHM if known else np.nan
+    masked = [name for name, bit in instrument.quality_bits.items() if instrument.bad_bits >> bit & 1]
+    facts = {
+        "name": instrument.name,
+        "options": brief(instrument.options),
+        "grid": brief(axis),
+        "resolving power": f"{resolution:.0f} (median)" if known else "not stated",
+        "normalization": type(rule).__name__,
+        "masked": ", ".join(masked),
+        "mask rules": f"version {instrument.mask_version}",
+        "products": ", ".join(product.name for product in instrument.products),
+        "grid digest": instrument.grid_digest[:12],
+    }
+    stated = {name: getattr(instrument, name, "") for name in ("version", "citation")}
+    return facts | {name: str(value) for name, value in stated.items() if value}
+
+
+def describe_prepared(prepared):
+    """What a notebook shows of prepared spectra: name to text."""
+    record, axis = prepared.instrument, prepared.spectral_axis
+    shown = prepared[:: max(1, len(prepared) // SAMPLE)]
+    sample = f" of {len(shown)} rows" if len(shown) < len(prepared) else ""
+    snr = (
+        "{1:.1f} (median), {0:.1f} to {2:.1f} (5 to 95 %)".format(*np.percentile(shown.snr, [5, 50, 95]))
+        if len(shown)
+        else "none"
+    )
+    facts = {
+        "instrument": f"{record.name} {brief(record.options)}",
+        "spectra": f"{len(prepared)} of {prepared._n_objects()} objects, {count_reasons(prepared.rejected)}",
+        "pixels": f"{len(axis)}, {100 * (1 - prepared._good_share()):.1f} % bad",
+        "grid": f"{brief(axis)}, {'vacuum' if prepared.axis_kind == 'wavelength' else prepared.axis_kind}",
+        "flux": f"normalised; norm in {prepared.flux_unit.to_string() or 'no unit'}",
+        "signal to noise a pixel": snr + sample,
+        "correlated noise": "none"
+        if prepared.covariance_factor is None
+        else f"{len(prepared.covariance_factor[1])} terms",
+        "line-spread function": "not stated" if prepared.lsf_sigma is None else f"sigma of {brief(prepared.lsf_sigma)}",
+    }
+    if "frame" in prepared.catalog.colnames:
+        facts["frame"] = ", ".join(sorted(set(np.asarray(prepared.catalog["frame"], dtype=str).tolist())))
+    return facts | {"mask rules, grid": f"{record.mask_version}, {record.grid_digest[:12]}"}
+
+
+def count_reasons(rejected):
+    """How many rows were rejected, and the three most common reasons, as one line."""
+    reasons, counts = np.unique(np.asarray(rejected["reason"], dtype=str), return_counts=True)
+    common = [f"{counts[i]} times: {reasons[i]}" for i in np.argsort(-counts, kind="stable")[:3]]
+    return "; ".join([f"{len(rejected)} rejected", *common])
 
 
 def _rejected(facts, reason):

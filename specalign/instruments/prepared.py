@@ -2,16 +2,22 @@
 
 import dataclasses
 import hashlib
-import html
 from dataclasses import dataclass, field
 
 import astropy.units as u
 import numpy as np
+from astropy.io.registry import UnifiedReadWriteMethod
 from astropy.table import QTable, hstack, vstack
 
+from specalign.display import Displayed
 from specalign.exceptions import GridMismatchError, SpectrumError
+from specalign.io.unified import ReadMethod, WriteMethod, register_format
 
 __all__ = ["InstrumentRecord", "PreparedSpectra", "empty_rejected", "grid_digest"]
+
+
+#: Pixels of which the good ones are counted when spectra are shown.
+_MOST_PIXELS = 2**30
 
 
 def grid_digest(spectral_axis):
@@ -48,7 +54,7 @@ def empty_rejected():
 
 
 @dataclass(frozen=True)
-class InstrumentRecord:
+class InstrumentRecord(Displayed):
     """Which instrument, with which options, grid and mask rules, made an array.
 
     Parameters
@@ -77,7 +83,7 @@ class InstrumentRecord:
 
 
 @dataclass
-class PreparedSpectra:
+class PreparedSpectra(Displayed):
     """Spectra of one instrument on its grid: rest-frame vacuum wavelengths, normalised, masked.
 
     Bad pixels have ``mask`` True, ``ivar`` exactly 0 and a finite ``flux``.  Rows that could not be prepared are
@@ -164,23 +170,24 @@ class PreparedSpectra:
         return len(self.flux)
 
     def __repr__(self):
-        good = 1 - self.mask.mean() if self.mask.size else 0.0
+        good = f"{100 * self._good_share():.1f} % good"
         return (
-            f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {len(np.unique(self.object_id))} "
-            f"objects, {self.flux.shape[1]} pixels, {100 * good:.1f} % good, {len(self.rejected)} rejected>"
+            f"<PreparedSpectra {self.instrument.name}: {len(self)} spectra of {self._n_objects()} objects, "
+            f"{self.flux.shape[1]} pixels, {good}, {len(self.rejected)} rejected>"
         )
 
-    def _repr_html_(self):
-        """A table for notebooks."""
-        facts = {
-            "instrument": f"{self.instrument.name} {self.instrument.options}",
-            "spectra": f"{len(self)} of {len(np.unique(self.object_id))} objects, {len(self.rejected)} rejected",
-            "pixels": f"{self.flux.shape[1]}, {100 * (1 - self.mask.mean() if self.mask.size else 0):.1f} % good",
-            "signal to noise": f"{np.median(self.snr):.1f} (median)" if len(self) else "none",
-            "mask rules, grid": f"{self.instrument.mask_version}, {self.instrument.grid_digest[:12]}",
-        }
-        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
-        return f"<table><caption>PreparedSpectra</caption>{rows}</table>"
+    def _facts(self):
+        from specalign.instruments.output import describe_prepared
+
+        return describe_prepared(self)
+
+    def _n_objects(self):
+        return len(set(self.object_id.tolist()))
+
+    def _good_share(self):
+        """The share of good pixels, of some thousand rows where counting all of them would take seconds."""
+        mask = self.mask[:: max(1, self.mask.size // _MOST_PIXELS)]
+        return 1 - np.count_nonzero(mask) / mask.size if mask.size else 0.0
 
     def to_spectrum(self, i, *, absolute=False):
         """One row as a `specutils.Spectrum` with mask, uncertainty, quality bits and facts.
@@ -253,38 +260,44 @@ class PreparedSpectra:
 
         return match_prepared(self, to, min_coverage)
 
-    def write(self, path):
-        """Write one FITS file with checksums; it appears complete or not at all.
+    read = UnifiedReadWriteMethod(ReadMethod)
+    write = UnifiedReadWriteMethod(WriteMethod)
+
+    def plot(self, ax=None, **options):
+        """Draw some rows, with a band of one standard deviation, and gaps and marks where pixels are masked.
 
         Parameters
         ----------
-        path : path-like
-            A file that is there is replaced.
-        """
-        from specalign.instruments.storage import write_prepared
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to draw; by default in a new figure.
+        **options
+            Of `specalign.plots.plot_prepared`, such as ``rows``.
 
-        write_prepared(self, path)
-
-    @classmethod
-    def read(cls, path):
-        """Read a file that `write` made.
+        Returns
+        -------
+        `~matplotlib.figure.Figure` or `~matplotlib.axes.Axes`
+            The new figure, or the ``ax`` that was given.
 
         Raises
         ------
-        CorruptFileError
-            It is truncated or damaged.
-        UnknownProductError
-            It is something else.
+        MissingExtraError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from specalign.instruments import get_instrument
+        >>> apogee = get_instrument("apogee")
+        >>> flux = np.ones((2, 8575))
+        >>> prepared = apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=["a", "b"])
+        >>> figure = prepared.plot(rows=[0])
+        >>> prepared.plot(ax=figure.axes[0], rows=[1]) is figure.axes[0]
+        True
         """
-        from specalign.instruments.storage import read_prepared
-
-        return read_prepared(path)
-
-    def plot(self, ax=None, rows=None):
-        """Draw some rows; see `specalign.plots.plot_prepared`."""
         from specalign.plots import plot_prepared
 
-        return plot_prepared(self, ax=ax, **({} if rows is None else {"rows": rows}))
+        figure = plot_prepared(self, ax=ax, **options)
+        return figure if ax is None else ax
 
     @property
     def snr(self):
@@ -378,3 +391,33 @@ def _join_covariance(parts):
     if any(not np.array_equal(p.covariance_factor[1], basis) for p in parts):
         raise GridMismatchError("the parts have different bases of correlated noise; prepare them in the same way")
     return np.concatenate([p.covariance_factor[0] for p in parts]), basis
+
+
+def _read_fits(path):
+    """Read the FITS file that ``write`` made, with its checksums.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+    from specalign.instruments.storage import read_prepared
+
+    return read_prepared(path)
+
+
+def _write_fits(prepared, path):
+    """Write one FITS file with checksums.
+
+    The extensions FLUX, IVAR, MASK (1 = bad), QUALITY and NORM are images (N, P); GRID has the wavelengths, ROWS a row
+    a spectrum, REJECTED what could not be prepared.  FACTS in the first header says what made them, as JSON.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+    from specalign.instruments.storage import write_prepared
+
+    write_prepared(prepared, path)
+
+
+register_format("fits", PreparedSpectra, _read_fits, _write_fits)

@@ -18,6 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import median_filter
 
+from specalign.config import conf
+from specalign.display import fields_html, fields_repr
+
 __all__ = ["GAP", "PixelEdges", "ResampledRows", "doppler_factor", "in_blocks", "pixel_edges", "resample_rows"]
 
 GAP = 3.0
@@ -48,6 +51,8 @@ class PixelEdges(NamedTuple):
         inner = self.upper[:-1] != self.lower[1:]
         return np.concatenate([[True], inner, [True]])
 
+    __repr__, _repr_html_ = fields_repr, fields_html
+
 
 class ResampledRows(NamedTuple):
     """Rows on the new grid: flux and ivar (N, P) float64, quality (N, P) uint32.
@@ -63,6 +68,8 @@ class ResampledRows(NamedTuple):
     flux: np.ndarray
     ivar: np.ndarray
     quality: np.ndarray
+
+    __repr__, _repr_html_ = fields_repr, fields_html
 
 
 def doppler_factor(velocity):
@@ -140,7 +147,7 @@ def resample_rows(flux, ivar, good, quality, in_edges, out_edges, factor=1.0, *,
     factor : float or (N,) float
         See `doppler_factor`.
     threads : int, optional
-        Default: one a processor, four at most.
+        See `in_blocks`.
 
     Returns
     -------
@@ -173,7 +180,7 @@ def resample_rows(flux, ivar, good, quality, in_edges, out_edges, factor=1.0, *,
     return out
 
 
-def in_blocks(work, n, threads=None):
+def in_blocks(work, n, threads=None, bar=None):
     """Call ``work`` with slices of n rows, in threads, since the compiled loops leave the interpreter alone.
 
     Parameters
@@ -182,7 +189,9 @@ def in_blocks(work, n, threads=None):
         Takes a slice; different slices must not touch the same rows.
     n : int
     threads : int, optional
-        Default: one a processor, four at most.
+        Default: as `~specalign.config.conf` says, or one a processor, four at most.
+    bar : object, optional
+        Its ``update`` is told of every n rows that are done.
 
     Examples
     --------
@@ -196,10 +205,15 @@ def in_blocks(work, n, threads=None):
     (1, 1)
     """
     blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
-    threads = min(_MAX_THREADS, os.cpu_count() or 1) if threads is None else threads
+    threads = threads or conf.threads or min(_MAX_THREADS, os.cpu_count() or 1)
     if threads == 1 or len(blocks) < 2:
-        for block in blocks:
-            work(block)
+        _watch(map(work, blocks), blocks, n, bar)
         return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, blocks))
+        _watch(pool.map(work, blocks), blocks, n, bar)
+
+
+def _watch(results, blocks, n, bar):
+    for block, _ in zip(blocks, results, strict=True):
+        if bar is not None:
+            bar.update(min(block.stop, n) - block.start)

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import QTable, vstack
 from scipy.special import ive
 
+from specalign.display import fields_html, fields_repr
 from specalign.exceptions import SpectrumError, SpectrumUnitError
 from specalign.instruments.resampling import in_blocks, pixel_edges
 from specalign.io.quality import COMMON_BITS, bit_value
@@ -39,6 +40,8 @@ class SmoothingWeights(NamedTuple):
     first: np.ndarray
     offset: np.ndarray
     weight: np.ndarray
+
+    __repr__, _repr_html_ = fields_repr, fields_html
 
 
 def smoothing_weights(edges, sigma, start=0, stop=None):

@@ -17,7 +17,7 @@ from specalign.exceptions import CorruptFileError, UnknownProductError
 from specalign.instruments.axes import spectrum_axis
 from specalign.instruments.prepared import InstrumentRecord, PreparedSpectra, empty_rejected, grid_digest
 from specalign.io.files import atomic_write
-from specalign.io.fits_files import native, open_fits
+from specalign.io.fits_files import encoded_text, native, open_fits
 
 __all__ = ["read_prepared", "row_to_spectrum", "write_prepared"]
 
@@ -93,7 +93,7 @@ def _header(prepared):
 
 def _encoded(table):
     """Text as UTF-8, since FITS knows ASCII only."""
-    text = {name: np.char.encode(table[name], "utf-8") for name in table.colnames if table[name].dtype.kind == "U"}
+    text = {name: encoded_text(name, table[name]) for name in table.colnames if table[name].dtype.kind == "U"}
     table = table.copy()
     for name, column in text.items():
         table[name] = column

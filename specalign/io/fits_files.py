@@ -13,10 +13,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from specalign.exceptions import CorruptFileError, UnknownProductError
+from specalign.exceptions import CorruptFileError, SpectrumError, UnknownProductError
 from specalign.io.files import corrupt, existing_file, failing_as_corrupt, open_stream, plausible_size, size_of
 
-__all__ = ["checksum_state", "header_dict", "native", "open_fits", "require_columns"]
+__all__ = ["checksum_state", "encoded_text", "header_dict", "native", "open_fits", "require_columns"]
 
 BLOCK = 2880
 CHUNK = 400 * BLOCK
@@ -283,6 +283,26 @@ def require_columns(path, table, names):
         )
     if not len(table.data):
         raise corrupt(path, f"{table.name} has no row; expected one or more")
+
+
+def encoded_text(name, values):
+    """Texts as UTF-8 bytes (N,), since FITS knows ASCII only.
+
+    Raises
+    ------
+    specalign.exceptions.SpectrumError
+        A text ends with a blank, which FITS does not keep, so that it would come back as another one.
+
+    Examples
+    --------
+    >>> from specalign.io.fits_files import encoded_text
+    >>> encoded_text("object_id", ["Vega", "\u03b2 Pic"])
+    array([b'Vega', b'\\xce\\xb2 Pic'], dtype='|S6')
+    """
+    values = np.asarray(values, dtype=str)
+    if (cut := np.char.rstrip(values) != values).any():
+        raise SpectrumError(f"{name}: {str(values[cut][0])!r} ends with a blank, which FITS does not keep; strip it")
+    return np.char.encode(values, "utf-8")
 
 
 def native(array, dtype=None):

@@ -16,6 +16,7 @@ import astropy.units as u
 import numpy as np
 from astropy.io import fits
 
+from specalign.display import Displayed
 from specalign.exceptions import SpectrumUnitError
 from specalign.io.archives import read_members
 from specalign.io.files import corrupt
@@ -45,7 +46,7 @@ XP_MEMBERS = ("XP_CONTINUOUS", "XP_SAMPLED")
 
 
 @dataclass(frozen=True)
-class Origin:
+class Origin(Displayed):
     """Where a row comes from.
 
     Parameters
@@ -76,8 +77,8 @@ class Origin:
         return self.path.name if self.member is None else PurePosixPath(self.member).name
 
 
-@dataclass
-class XPTable:
+@dataclass(repr=False)
+class XPTable(Displayed):
     """Rows of one product.
 
     Parameters
@@ -100,6 +101,9 @@ class XPTable:
     kind: str
     rows: list
     checksum: str = "none"
+
+    def _facts(self):
+        return {"file": str(self.origin), "kind": self.kind, "rows": str(len(self.rows)), "checksum": self.checksum}
 
 
 def read_tables(path):

@@ -11,6 +11,7 @@ The words that a product may use:
 
 from dataclasses import dataclass
 
+from specalign.display import Displayed
 from specalign.exceptions import UnknownProductError
 
 __all__ = ["FRAMES", "MEDIA", "NORMALIZATIONS", "VISITS", "Product", "check_visits", "describe", "unknown_product"]
@@ -22,7 +23,7 @@ VISITS = ("combined", "all")
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(Displayed):
     """One kind of file, as its data model describes it.
 
     Parameters

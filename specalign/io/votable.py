@@ -13,6 +13,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from specalign.display import Displayed
 from specalign.exceptions import UnknownProductError
 from specalign.io.files import corrupt, failing_as_corrupt, read_bytes, room
 
@@ -26,8 +27,8 @@ ROWS_AT_ONCE = 256  # astropy allocates so many rows where a table does not stat
 WORD = 8
 
 
-@dataclass
-class VOTable:
+@dataclass(repr=False)
+class VOTable(Displayed):
     """One table.
 
     Parameters

@@ -25,6 +25,7 @@ _PUBLIC = {
     "plot_prepared": "spectra",
     "plot_retrieval": "space",
     "plot_selected": "stars",
+    "plot_similarity": "neighbours",
     "plot_training": "training",
     "plot_retrieved": "neighbours",
     "plot_transferred": "transfer",

@@ -4,7 +4,7 @@ import numpy as np
 
 from specalign.analysis import metrics
 from specalign.data.columns import column_values
-from specalign.plots.style import ACCENT, INK, MUTED, new_axes, new_figure, styled, unit_label
+from specalign.plots.style import ACCENT, INK, MUTED, given_axes, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_kiel", "plot_label_bins", "plot_labels"]
 
@@ -65,7 +65,7 @@ def plot_kiel(labels, colour="fe_h", ax=None):
 
 
 @styled
-def plot_labels(predicted, true, names=None):
+def plot_labels(predicted, true, names=None, ax=None):
     """Predicted against true labels, with residuals.
 
     Parameters
@@ -74,6 +74,9 @@ def plot_labels(predicted, true, names=None):
         As for `specalign.metrics.labels`.
     names : sequence of str, optional
         By default the first three labels that both have.
+    ax : `~matplotlib.axes.Axes` or (2, L) of them, optional
+        One, of which a strip below is given to the residuals, for one label; for more labels, one above the other for
+        each, as ``figure.subplots(2, len(names))`` makes them.
 
     Returns
     -------
@@ -82,24 +85,38 @@ def plot_labels(predicted, true, names=None):
     Examples
     --------
     >>> import astropy.units as u
-    >>> from specalign.mock import draw_labels
+    >>> from astropy.table import QTable
     >>> from specalign.plots import plot_labels
-    >>> true = draw_labels(100)
+    >>> true = QTable({"object_id": ["a", "b", "c"], "teff": [4000, 5000, 6000] * u.K}, meta={"label_system": "mock"})
     >>> predicted = true.copy()
-    >>> predicted["teff"] = true["teff"] + 50 * u.K
-    >>> figure = plot_labels(predicted, true, ["teff", "logg"])
-    >>> len(figure.axes)
-    4
+    >>> predicted["teff"] += 50 * u.K
+    >>> [ax.get_ylabel() for ax in plot_labels(predicted, true).axes]
+    ['Predicted [K]', 'Residual [K]']
     """
     figures = metrics.labels(predicted, true)
     names = list(names or [str(name) for name in figures["label"]][:3])
     rows = metrics.match_rows(predicted["object_id"], true["object_id"])
-    figure = new_figure(width=3.4 * len(names) + 0.4, height=4.6)
-    panels = figure.subplots(2, len(names), sharex="col", squeeze=False, height_ratios=(3, 1.2))
+    panels = _label_panels(names, ax)
     for name, top, bottom in zip(names, *panels, strict=True):
         summary = figures[list(figures["label"]).index(name)]
         _draw_label(top, bottom, name, *_pairs(name, predicted, true, rows), summary)
-    return figure
+    return panels[0][0].figure
+
+
+def _label_panels(names, ax):
+    """Axes (2, L) for labels and for their residuals."""
+    if ax is None:
+        figure = new_figure(width=3.4 * len(names) + 0.4, height=4.6)
+        return figure.subplots(2, len(names), sharex="col", squeeze=False, height_ratios=(3, 1.2))
+    if len(names) == 1 and np.size(ax) == 1:
+        from mpl_toolkits.axes_grid1 import make_axes_locatable
+
+        top = given_axes(ax, names[0])[0]
+        bottom = make_axes_locatable(top).append_axes("bottom", size="40%", pad=0.08, sharex=top)
+        top.tick_params(labelbottom=False)
+        return [[top], [bottom]]
+    parts = [f"{part} {name}" for part in ("values of", "residuals of") for name in names]
+    return np.reshape(np.array(given_axes(ax, *parts), dtype=object), (2, len(names)))
 
 
 @styled

@@ -11,7 +11,7 @@ from specalign.plots.projection import Projection, project
 from specalign.plots.spectra import row_of
 from specalign.plots.style import INK, MUTED, PALETTE, instrument_colour, new_axes, new_figure, styled, unit_label
 
-__all__ = ["plot_neighbour_labels", "plot_neighbour_map", "plot_retrieved"]
+__all__ = ["plot_neighbour_labels", "plot_neighbour_map", "plot_retrieved", "plot_similarity"]
 
 #: Labels that astronomers draw from large to small.
 BACKWARDS = ("teff", "logg")
@@ -224,6 +224,50 @@ def plot_neighbour_map(neighbours, queries, gallery, method="pca", spectrum_ids=
         )
     ax.set(xlabel=projection.axis_labels[0], ylabel=projection.axis_labels[1])
     _finish_map(ax, f"Neighbours among {len(gallery)} spectra", lost, "not shown")
+    return ax.figure
+
+
+@styled
+def plot_similarity(neighbours, ax=None, n=200):
+    """Similarity against rank, a line a query, with a mark where a neighbour is the same star.
+
+    Parameters
+    ----------
+    neighbours : `~astropy.table.QTable`
+        From `specalign.EmbeddingTable.search`.
+    ax : `~matplotlib.axes.Axes`, optional
+    n : int
+        Queries to draw, spread over the table.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    >>> from specalign import EmbeddingTable
+    >>> from specalign.plots import plot_similarity
+    >>> gallery = EmbeddingTable([[1, 0], [0, 1]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 50], [1, 1])
+    >>> query = EmbeddingTable([[0.6, 0.8]], ["b"], ["b-2"], "nirspec", [50], [1])
+    >>> plot_similarity(gallery.search(query, k=2)).axes[0].get_ylabel()
+    'Cosine similarity [dimensionless]'
+    """
+    names = list(dict.fromkeys(np.asarray(neighbours["spectrum_id"], str).tolist()))
+    names = names[:: max(1, -(-len(names) // n))]
+    chosen = neighbours[np.isin(np.asarray(neighbours["spectrum_id"], str), names)]
+    ax = new_axes(ax, width=5.6, height=3.8)
+    queries = np.asarray(chosen["spectrum_id"], str)
+    for name in names:
+        mine = chosen[queries == name]
+        ax.plot(mine["rank"], mine["similarity"], color=MUTED, linewidth=0.6, alpha=0.6)
+    same = chosen[np.asarray(chosen["neighbour_object_id"] == chosen["object_id"])]
+    found = len(set(same["spectrum_id"].tolist()))
+    label = f"the same star, of {found} of {len(names)} queries"
+    ax.plot(same["rank"], same["similarity"], "o", color=PALETTE[1], markersize=3.5, label=label, rasterized=True)
+    ax.set(xlabel="Rank [number]", ylabel=unit_label("Cosine similarity", u.dimensionless_unscaled))
+    ax.set_title("Nearest neighbours")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
     return ax.figure
 
 

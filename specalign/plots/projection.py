@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specalign.display import Displayed
 from specalign.exceptions import MissingExtraError, SpectrumError
 
 __all__ = ["METHODS", "Projection", "project"]
@@ -25,8 +26,8 @@ FEWEST_ROWS = 3
 PERPLEXITY, N_NEIGHBORS, MIN_DIST = 30, 15, 0.1
 
 
-@dataclass
-class Projection:
+@dataclass(repr=False)
+class Projection(Displayed):
     """Where the rows of an embedding table lie in two dimensions.
 
     Parameters
@@ -58,6 +59,14 @@ class Projection:
     axis_labels: tuple
     method: str
     n_left_out: int = 0
+
+    def _facts(self):
+        return {
+            "method": self.method,
+            "rows": f"{len(self.points)}, {self.n_left_out} left out",
+            "axes": ", ".join(self.axis_labels),
+            "table": repr(self.table)[1:-1],
+        }
 
     def rows(self, instrument, spectrum_id):
         """Row of each spectrum: (M,) int64, -1 where it is not shown.

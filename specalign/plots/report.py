@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from specalign.display import Displayed, brief
 from specalign.exceptions import SpecalignError
 from specalign.io.files import atomic_write
 
@@ -23,8 +24,8 @@ LONG = 40
 DPI = 160
 
 
-@dataclass
-class Section:
+@dataclass(repr=False)
+class Section(Displayed):
     """A part of a report.
 
     Parameters
@@ -54,6 +55,10 @@ class Section:
     figures: list = field(default_factory=list)
     tables: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+
+    def _facts(self):
+        parts = {name: str(len(getattr(self, name))) for name in ("figures", "tables", "notes")}
+        return {"title": self.title, "text": brief(self.text), **parts}
 
 
 def write_report(path, title, sections, *, subtitle="", headline=(), notes=(), provenance=None):

@@ -3,10 +3,19 @@
 import numpy as np
 from matplotlib.lines import Line2D
 
-from specalign.data.columns import column_values, match_rows
+from specalign.data.columns import column_values, label_names, match_rows
 from specalign.plots.labels import label_text
 from specalign.plots.projection import Projection, project
-from specalign.plots.style import MUTED, PALETTE, instrument_colour, new_axes, new_figure, styled, unit_label
+from specalign.plots.style import (
+    MUTED,
+    PALETTE,
+    given_axes,
+    instrument_colour,
+    new_axes,
+    new_figure,
+    styled,
+    unit_label,
+)
 
 __all__ = ["plot_embedding", "plot_retrieval"]
 
@@ -78,9 +87,10 @@ def plot_embedding(table, method="pca", labels=None, colour=None, ax=None, seed=
     labels : `~astropy.table.QTable`, optional
         object_id (once each) and labels with units.  Stars without a value are grey.
     colour : str or sequence of str, optional
-        A label to colour by, or ``"instrument"``, which is the default.  Several of them get a panel each.
-    ax : `~matplotlib.axes.Axes`, optional
-        For one colour.
+        A label to colour by, or ``"instrument"``; by default the first of the labels, where there are labels.  Several
+        of them get a panel each.
+    ax : `~matplotlib.axes.Axes` or sequence of them, optional
+        One for each colour.
     seed : int
         For t-SNE and UMAP.
 
@@ -108,21 +118,32 @@ def plot_embedding(table, method="pca", labels=None, colour=None, ax=None, seed=
     1
     """
     projection = method if isinstance(method, Projection) else project(table, method, seed)
-    colours = [colour or "instrument"] if colour is None or isinstance(colour, str) else list(colour)
-    if not colours or (ax is not None and len(colours) > 1):
-        raise ValueError(f"colour: expected one label for one ax, or one label or more, got {colours}")
-    panels = [new_axes(ax, width=5.6, height=4.4)] if len(colours) == 1 else _panels(len(colours))
+    colours = _colours(colour, labels)
+    panels = _panels(len(colours)) if ax is None else given_axes(ax, *colours)
     for panel, name in zip(panels, colours, strict=True):
         _draw_cloud(panel, projection, labels, name, name_bar=len(panels) == 1)
-    if len(panels) == 1:
-        panels[0].set(xlabel=projection.axis_labels[0], ylabel=projection.axis_labels[1])
+    if ax is not None or len(panels) == 1:
+        for panel in panels:
+            panel.set(xlabel=projection.axis_labels[0], ylabel=projection.axis_labels[1])
     else:
         _shared_labels(panels[0].figure, projection.axis_labels)
-    _title_embedding(panels, projection, colours)
+    _title_embedding(panels, projection, colours, ax is None)
     return panels[0].figure
 
 
+def _colours(colour, labels):
+    if colour is None:
+        names = [] if labels is None else label_names(labels)
+        return [names[0] if names else "instrument"]
+    colours = [colour] if isinstance(colour, str) else list(colour)
+    if not colours:
+        raise ValueError("colour: expected one label or more, got none")
+    return colours
+
+
 def _panels(n):
+    if n == 1:
+        return [new_axes(width=5.6, height=4.4)]
     columns = 2 if n == 4 else min(n, COLUMNS)
     rows = -(-n // columns)
     figure = new_figure(width=3.4 * columns, height=3.0 * rows + 0.4)
@@ -140,14 +161,15 @@ def _shared_labels(figure, names):
     figure.supylabel(names[1], fontsize=9.5)
 
 
-def _title_embedding(panels, projection, colours):
+def _title_embedding(panels, projection, colours, own):
     table, left = projection.table, projection.n_left_out
     title = f"{len(table)} spectra, {', '.join(np.unique(table.instrument))}"
     title += f" ({left} more are not shown)" if left else ""
     if len(panels) == 1:
         panels[0].set_title(title)
         return
-    panels[0].figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    if own:
+        panels[0].figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     for panel, name in zip(panels, colours, strict=True):
         panel.set_title("Instrument" if name == "instrument" else label_text(name), fontweight="normal")
 

@@ -12,6 +12,7 @@ from specalign.plots.style import (
     ACCENT,
     MUTED,
     SOFT,
+    given_axes,
     instrument_colour,
     new_axes,
     new_figure,
@@ -24,7 +25,7 @@ __all__ = ["plot_before_after", "plot_neighbours", "plot_prepared"]
 
 
 @styled
-def plot_prepared(prepared, ax=None, rows=(0, 1, 2)):
+def plot_prepared(prepared, ax=None, rows=(0, 1, 2), show_mask=True):
     """Prepared spectra above each other, with gaps where pixels are masked and a band of one standard deviation.
 
     Parameters
@@ -32,7 +33,9 @@ def plot_prepared(prepared, ax=None, rows=(0, 1, 2)):
     prepared : `~specalign.PreparedSpectra`
     ax : `~matplotlib.axes.Axes`, optional
     rows : sequence of int
-        Those that are beyond the end are left out.
+        Those that are beyond the end are left out; one number draws one row.
+    show_mask : bool
+        Mark masked pixels below each spectrum.
 
     Returns
     -------
@@ -41,25 +44,33 @@ def plot_prepared(prepared, ax=None, rows=(0, 1, 2)):
     Examples
     --------
     >>> import numpy as np
-    >>> from specalign import get_instrument
+    >>> from specalign.instruments import get_instrument
     >>> from specalign.plots import plot_prepared
-    >>> apogee, names = get_instrument("apogee"), ["a", "b", "c", "d"]
-    >>> flux = 1 + 0.05 * np.random.default_rng(1).normal(size=(4, apogee.n_pixels))
-    >>> prepared = apogee.prepare_arrays(
-    ...     flux, np.full(flux.shape, 400.0), spectral_axis=apogee.spectral_axis, object_id=names
-    ... )
-    >>> figure = plot_prepared(prepared, rows=[0, 2])
-    >>> figure.axes[0].get_xlabel()
-    '...'
+    >>> apogee = get_instrument("apogee")
+    >>> flux = np.ones((2, 8575))
+    >>> prepared = apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=["a", "b"])
+    >>> plot_prepared(prepared, rows=[1]).axes[0].get_xlabel()
+    'Vacuum wavelength [Å]'
     """
-    rows = [row for row in rows if row < len(prepared)]
+    rows = [range(len(prepared))[row] for row in np.atleast_1d(rows) if row < len(prepared)]
     ax = new_axes(ax, height=1.6 + 0.9 * len(rows))
     step = _offset(prepared, rows)
     for number, row in enumerate(rows):
         draw_row(ax, prepared, row, offset=number * step)
+        if show_mask:
+            _draw_mask_below(ax, prepared, row, number * step)
     ax.set(title=_title(prepared), ylabel=flux_label(prepared, step if len(rows) > 1 else 0))
     ax.set_xlabel(axis_label(prepared))
     return ax.figure
+
+
+def _draw_mask_below(ax, prepared, row, offset):
+    """Ticks under the masked pixels, just below what is drawn of the spectrum."""
+    x, mask = wavelength(prepared.spectral_axis)[0], prepared.mask[row]
+    if mask.any() and not mask.all():
+        low, high = np.percentile(prepared.flux[row][~mask], [0.5, 99.5])
+        place = np.full(np.count_nonzero(mask), offset + low - 0.12 * max(high - low, 1e-3))
+        ax.scatter(x[mask], place, marker="|", s=12, color=MUTED, linewidths=0.5, rasterized=True)
 
 
 def _offset(prepared, rows):
@@ -178,7 +189,7 @@ def _catalog(prepared, row, name):
 
 
 @styled
-def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
+def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3, ax=None):
     """A query spectrum above the spectra that were found for it.
 
     Parameters
@@ -191,6 +202,8 @@ def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
         Of the query; by default the first one of the table.
     n : int
         Neighbours to draw.
+    ax : sequence of `~matplotlib.axes.Axes`, optional
+        For the query and for each neighbour.
 
     Returns
     -------
@@ -221,8 +234,8 @@ def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
     spectrum_id = str(neighbours["spectrum_id"][0]) if spectrum_id is None else spectrum_id
     found = neighbours[neighbours["spectrum_id"] == spectrum_id]
     found = found[np.argsort(found["rank"])][:n]
-    figure = new_figure(height=1.7 * (1 + len(found)))
-    axes = figure.subplots(1 + len(found), 1, squeeze=False)[:, 0]
+    axes = new_figure(height=1.7 * (1 + len(found))).subplots(1 + len(found), 1, squeeze=False) if ax is None else ax
+    axes = given_axes(axes, "the query", *(f"rank {rank}" for rank in found["rank"]))
     row = row_of(queries, spectrum_id)
     _draw_panel(axes[0], queries, row, f"query, {queries.instrument.name}: {queries.object_id[row]}")
     for ax, hit in zip(axes[1:], found, strict=True):
@@ -230,7 +243,7 @@ def plot_neighbours(neighbours, queries, gallery, spectrum_id=None, n=3):
         same = ", the same star" if hit["neighbour_object_id"] == hit["object_id"] else ""
         name = f"{gallery.instrument.name}: {hit['neighbour_object_id']}{same}"
         _draw_panel(ax, gallery, row, f"{hit['rank']}. {name} (cosine {hit['similarity']:.3f})")
-    return figure
+    return axes[0].figure
 
 
 def row_of(prepared, spectrum_id):

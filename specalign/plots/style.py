@@ -1,6 +1,9 @@
 """One look for all figures, without touching matplotlib's global settings or needing a display."""
 
 import functools
+import io
+
+import numpy as np
 
 from specalign.exceptions import MissingExtraError
 
@@ -10,7 +13,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("figures need matplotlib: pip install 'specalign[plot]'") from error
 
-__all__ = ["instrument_colour", "new_axes", "new_figure", "styled", "unit_label", "wavelength"]
+__all__ = ["given_axes", "instrument_colour", "new_axes", "new_figure", "styled", "unit_label", "wavelength"]
 
 ACCENT, MUTED, SOFT, INK = "#1f5fa8", "#9aa3ad", "#6b747d", "#22282f"
 
@@ -56,14 +59,40 @@ def styled(function):
     return wrapper
 
 
+class _Shown(Figure):
+    """A figure that a notebook shows where it is the last value of a cell, without pyplot."""
+
+    def _repr_png_(self):
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=self.dpi)
+        return content.getvalue()
+
+
 def new_figure(width=7.2, height=3.6, layout="constrained"):
     """A figure that belongs to no window and no pyplot state."""
-    return Figure(figsize=(width, height), layout=layout)
+    return _Shown(figsize=(width, height), layout=layout)
 
 
 def new_axes(ax=None, **size):
     """The given axes, or those of a new figure."""
     return new_figure(**size).subplots() if ax is None else ax
+
+
+def given_axes(ax, *panels):
+    """The axes that a figure of several panels was given.
+
+    Raises
+    ------
+    ValueError
+        There are more or fewer than its panels.
+    """
+    axes = np.ravel(np.asarray(ax, dtype=object)).tolist()
+    if len(axes) != len(panels) or not all(hasattr(one, "get_figure") for one in axes):
+        raise ValueError(
+            f"ax: expected {len(panels)} axes, for {', '.join(panels)}, got {len(axes)}; "
+            f"figure.subplots({len(panels)}) makes them"
+        )
+    return axes
 
 
 def instrument_colour(name, number=0):

@@ -3,19 +3,21 @@
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from specalign.plots.style import ACCENT, MUTED, PALETTE, SOFT, new_figure, styled
+from specalign.plots.style import ACCENT, MUTED, PALETTE, SOFT, given_axes, new_figure, styled
 
 __all__ = ["plot_history", "plot_training"]
 
 
 @styled
-def plot_history(history):
+def plot_history(history, ax=None):
     """Losses and recall over the epochs; a line marks the epoch whose weights were kept.
 
     Parameters
     ----------
     history : `specalign.alignment.history.History`
         Or anything with ``epochs`` (a table with epoch, train_loss, val_loss, recall@1) and ``best_epoch``.
+    ax : sequence of 2 `~matplotlib.axes.Axes`, optional
+        For the loss and for the recall.
 
     Returns
     -------
@@ -25,15 +27,13 @@ def plot_history(history):
     --------
     >>> from specalign.alignment import History
     >>> from specalign.plots import plot_history
-    >>> history = History(best_epoch=2)
-    >>> for epoch, loss in enumerate([2.0, 1.0, 0.5]):
-    ...     history.add(epoch=epoch, train_loss=loss, val_loss=loss + 0.1, learning_rate=1e-3, **{"recall@1": 0.2})
-    >>> figure = plot_history(history)
-    >>> [ax.get_ylabel() for ax in figure.axes]
+    >>> history = History()
+    >>> history.add(epoch=0, train_loss=2.0, val_loss=2.1)
+    >>> [ax.get_ylabel() for ax in plot_history(history).axes]
     ['Loss [nat]', 'Recall@1 [fraction]']
     """
-    figure = new_figure(height=3.0)
-    left, right = figure.subplots(1, 2)
+    axes = new_figure(height=3.0).subplots(1, 2) if ax is None else ax
+    left, right = given_axes(axes, "the loss", "the recall")
     epochs = history.epochs
     for name, label, color in (("train_loss", "training", PALETTE[0]), ("val_loss", "validation", PALETTE[1])):
         _draw_column(left, epochs, name, label, color)
@@ -45,11 +45,11 @@ def plot_history(history):
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.axvline(history.best_epoch, color=MUTED, linestyle=":", label="weights kept")
         ax.legend(fontsize=8)
-    return figure
+    return left.figure
 
 
 @styled
-def plot_training(history):
+def plot_training(history, ax=None):
     """Losses of a supervised training, with the kept epoch, the end and its reason, and the steps of the learning rate.
 
     Parameters
@@ -57,6 +57,8 @@ def plot_training(history):
     history : `specalign.alignment.history.LabelHistory`
         Or anything with ``epochs`` (a table with epoch, train_loss, val_loss, learning_rate), ``best_epoch`` and
         ``stopped``.
+    ax : sequence of 2 `~matplotlib.axes.Axes`, optional
+        For the losses and for the learning rate.
 
     Returns
     -------
@@ -66,15 +68,13 @@ def plot_training(history):
     --------
     >>> from specalign.alignment import LabelHistory
     >>> from specalign.plots import plot_training
-    >>> history = LabelHistory(best_epoch=2, stopped="max_epochs")
-    >>> for epoch, loss in enumerate([2.0, 1.0, 0.5]):
-    ...     history.add(epoch=epoch, train_loss=loss, val_loss=loss + 0.1, learning_rate=1e-3)
-    >>> figure = plot_training(history)
-    >>> figure.axes[0].get_ylabel()
-    'Mean squared error [scaled labels]'
+    >>> history = LabelHistory(stopped="the limit of epochs was reached")
+    >>> history.add(epoch=0, train_loss=0.9, val_loss=1.1, learning_rate=1e-3)
+    >>> plot_training(history).axes[0].get_title(loc="left")
+    '1 epochs: the limit of epochs was reached'
     """
-    figure = new_figure(height=4.4)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes = new_figure(height=4.4).subplots(2, 1, sharex=True, height_ratios=(3, 1)) if ax is None else ax
+    top, bottom = given_axes(axes, "the losses", "the learning rate")
     epochs = history.epochs
     for name, label, color in (("train_loss", "training", PALETTE[0]), ("val_loss", "validation", PALETTE[1])):
         _draw_column(top, epochs, name, label, color)
@@ -88,7 +88,7 @@ def plot_training(history):
     bottom.set(xlabel="Epoch [number]", ylabel="Rate [1 / step]")
     for ax in (top, bottom):
         _log_axis(ax)
-    return figure
+    return top.figure
 
 
 def _ending(history):

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from specalign import ops
 from specalign.data.loading import check_good_pixels, read_rows
 from specalign.data.splits import hash_fraction
+from specalign.display import Displayed, brief
 from specalign.encoders.base import as_tensor
 from specalign.encoders.factors import FactorAnalysis
 from specalign.encoders.scaling import PixelScaler
@@ -32,7 +33,7 @@ BLOCK_ROWS = 1024
 CLIP = 25.0  # a cosmic that no mask has caught counts as five sigma, not as a million
 
 
-class TrainingDomain:
+class TrainingDomain(Displayed):
     """The training spectra of one instrument, and four figures that compare a spectrum with them.
 
     ``similarity``: mean cosine to the nearest embeddings.  ``residual``: mean squared residual a pixel, in units of the
@@ -56,6 +57,9 @@ class TrainingDomain:
 
     def __init__(self, sample, facts):
         self.sample, self.facts = sample, facts
+
+    def _facts(self):
+        return {name: brief(value) for name, value in self.facts.items()}
 
     @classmethod
     def fit(cls, prepared, vectors, *, false_alarm=0.02, seed=0):

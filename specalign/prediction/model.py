@@ -8,6 +8,7 @@ from specalign.analysis import metrics
 from specalign.analysis.labels import LabelModel
 from specalign.data.columns import column_values, difference_unit, label_names
 from specalign.data.splits import hash_fraction
+from specalign.display import Displayed, brief
 from specalign.exceptions import GridMismatchError, LabelError, MatchError
 from specalign.prediction.domain import TrainingDomain
 
@@ -20,7 +21,7 @@ ONE_SIGMA = 0.6827
 STATED = ("calibrated", "solar_scale", "data_model", "error_correlation", "source")
 
 
-class LabelTransfer:
+class LabelTransfer(Displayed):
     """A model that labels new spectra; see `build`, `save`, `load` and `specalign.predict`.
 
     Attributes
@@ -55,6 +56,20 @@ class LabelTransfer:
             f"<LabelTransfer to {', '.join(self.domains)}: {self.facts['method']} of {', '.join(self._ranges)} from "
             f"{len(self.reference)} spectra, space {self.aligner.space[:12]}{note}>"
         )
+
+    def _facts(self):
+        labels = [f"{name} [{self.labels[name].unit or 'dimensionless'}]" for name in self._ranges]
+        return {
+            "for science": "yes" if self.science else f"NO: {self.facts['note'] or 'made to try the software'}",
+            "instruments": ", ".join(f"{n}: {brief(record.options)}" for n, record in self.records.items()),
+            "method": f"{self.facts['method']} {brief(self.facts['options'])}",
+            "labels": ", ".join(labels),
+            "label system": str(self.labels.meta.get("label_system")),
+            "reference": repr(self.reference)[1:-1],
+            "errors": brief(self.facts.get("errors")),
+            "space": self.aligner.space[:12],
+            "built with": f"specalign {self.facts.get('specalign')}",
+        }
 
     @property
     def science(self):

@@ -12,7 +12,7 @@ from specalign.prediction.reading import prepared_parts
 __all__ = ["predict"]
 
 
-def predict(spectra, model, *, visits="combined"):
+def predict(spectra, model, *, visits="combined", progress=None):
     """Label new spectra with a model that was built before.
 
     Reads, prepares and embeds them, carries labels to them from the labelled stars of the model, and says of each
@@ -29,6 +29,8 @@ def predict(spectra, model, *, visits="combined"):
         A model, or the folder of one.
     visits : {"combined", "all"}
         See ``read`` of the instrument.
+    progress : bool, optional
+        Show progress bars after a second; by default as `~specalign.config.conf` says, where somebody looks on.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def predict(spectra, model, *, visits="combined"):
     >>> table[table["in_domain"]]["object_id", "teff", "teff_err", "fe_h", "fe_h_err"]  # doctest: +SKIP
     """
     model = model if isinstance(model, LabelTransfer) else LabelTransfer.load(model)
-    parts, order, rejected = prepared_parts(spectra, model.records, visits)
+    parts, order, rejected = prepared_parts(spectra, model.records, visits, progress)
     if not parts:
         raise EmptySpectrumError(_nothing_left(rejected))
     tables = [model.predict(part) for part in parts]

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import logging
 import os
 
 import numpy as np
 
+from specalign.config import progress_bar
 from specalign.exceptions import SpecalignError, SpectrumError, UnknownProductError
 from specalign.instruments import get_instrument
 from specalign.instruments.prepared import PreparedSpectra
@@ -14,8 +16,10 @@ from specalign.io.paths import expand
 
 __all__ = ["prepared_parts"]
 
+log = logging.getLogger(__name__)
 
-def prepared_parts(spectra, records, visits="combined"):
+
+def prepared_parts(spectra, records, visits="combined", progress=None):
     """Read and prepare.
 
     Parameters
@@ -25,6 +29,7 @@ def prepared_parts(spectra, records, visits="combined"):
     records : dict of str to `~specalign.instruments.prepared.InstrumentRecord`
         How the spectra of each instrument are to be prepared.
     visits : {"combined", "all"}
+    progress : bool, optional
 
     Returns
     -------
@@ -35,9 +40,15 @@ def prepared_parts(spectra, records, visits="combined"):
     rejected : list of dict
         spectrum_id (or the file's path), object_id and reason.
     """
-    intake = _Intake(records, visits)
+    intake = _Intake(records, visits, progress)
     intake.take(spectra)
     intake.prepare()
+    log.info(
+        "%d spectra of %d were prepared, %d files or spectra rejected",
+        sum(map(len, intake.parts)),
+        intake.count,
+        len(intake.rejected),
+    )
     return intake.parts, intake.order, intake.rejected
 
 
@@ -49,8 +60,8 @@ def _facts(record):
 class _Intake:
     """Inputs on their way to prepared spectra."""
 
-    def __init__(self, records, visits):
-        self.records = records
+    def __init__(self, records, visits, progress=None):
+        self.records, self.progress = records, progress
         self.instruments = {name: get_instrument(record.name, **record.options) for name, record in records.items()}
         self.visits = visits
         self.count, self.first, self.groups = 0, {}, {}
@@ -59,16 +70,19 @@ class _Intake:
     def take(self, item):
         """Sort one input, or a sequence of them."""
         if isinstance(item, (str, os.PathLike)):
-            for path in expand([item]):
+            for path in self._bar(expand([item])):
                 self._read(path)
         elif isinstance(item, PreparedSpectra):
             self._keep(item, [self._place() for _ in range(len(item))])
         elif isinstance(item, (list, tuple)):
-            for one in item:
+            for one in self._bar(item):
                 self.take(one)
         else:
             for spectrum in as_list(item):
                 self._sort(spectrum)
+
+    def _bar(self, items):
+        return progress_bar(items, progress=self.progress, desc="reading", unit="file", delay=1)
 
     def _place(self):
         self.count += 1
@@ -172,7 +186,7 @@ class _Intake:
 
     def _prepare(self, name, members):
         places, ids, spectra = zip(*members, strict=True)
-        prepared = self.instruments[name].prepare(list(spectra), spectrum_id=list(ids))
+        prepared = self.instruments[name].prepare(list(spectra), spectrum_id=list(ids), progress=self.progress)
         for row in prepared.rejected:
             self._reject(row["spectrum_id"], row["object_id"], row["reason"])
         if len(prepared):

@@ -16,10 +16,11 @@ ROOT = PACKAGE.parent
 # Layers that a layer may import, besides itself.
 BELOW = {
     "exceptions": "",
-    "config": "exceptions",
+    "display": "",
+    "config": "",
     "plugins": "exceptions",
-    "io": "exceptions config plugins",
-    "instruments": "exceptions config plugins io",
+    "io": "exceptions plugins",
+    "instruments": "exceptions plugins io",
     "ops": "exceptions",
     "encoders": "exceptions plugins ops",
     "data": "exceptions config plugins io instruments ops",
@@ -34,6 +35,10 @@ BELOW = {
     "testing",
 }
 BELOW = {layer: set(below.split()) for layer, below in BELOW.items()}
+WITHOUT_ASTROPY = ("exceptions", "display", "plugins", "ops", "encoders")
+# Every layer shows its objects, and those that have astropy anyway follow the user's settings.
+for layer in BELOW.keys() - {"exceptions", "display"}:
+    BELOW[layer] |= {"exceptions", "display"} | (set() if layer in (*WITHOUT_ASTROPY, "config") else {"config"})
 
 # Methods that may import upwards inside the function, and what.
 UPWARD = {"search": {"analysis"}, "plot": {"plots"}, "make_example": {"mock"}, "write_example": {"mock"}}
@@ -47,7 +52,6 @@ ONLY_IN = {
     "lightning": ("alignment.training",),
     "pytorch_lightning": ("alignment.training",),
 }
-WITHOUT_ASTROPY = ("exceptions", "plugins", "ops", "encoders")
 ASTROPY = {"astropy", "specutils", "gwcs", "ndcube"}
 
 MODULES_THAT_RUN_FILES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -207,7 +211,7 @@ def test_files_are_short_and_have_a_place():
 
 def test_the_top_module_imports_nothing_of_the_package():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    assert [name for name, _ in imports(tree, "specalign", True)] == ["importlib"]
+    assert [name for name, _ in imports(tree, "specalign", True)] == ["importlib", "logging"]
 
 
 def test_benchmarks_and_configuration_run_no_files():
@@ -225,6 +229,10 @@ BAD = [
     (layer_violations, "io", "from ..data import labels"),
     (layer_violations, "instruments.base", "import specalign.data.embeddings"),
     (layer_violations, "exceptions", "from specalign import plugins"),
+    (layer_violations, "ops.reference", "from specalign.config import conf"),
+    (layer_violations, "display", "from specalign.config import conf"),
+    (layer_violations, "config", "from specalign.plugins import load_plugin"),
+    (foreign_violations, "display", "import astropy.units"),
     (layer_violations, "ops.reference", "from specalign.plugins import load_plugin"),
     (layer_violations, "encoders.mlp", "from specalign.alignment import Aligner"),
     (layer_violations, "encoders.mlp", "from specalign.instruments import get_instrument"),
@@ -288,6 +296,8 @@ def test_rule_catches_a_violation(rule, module, source):
 
 
 GOOD = [
+    (layer_violations, "io.files", "from specalign.config import conf\nfrom specalign.display import brief"),
+    (layer_violations, "encoders.mlp", "from specalign.display import brief"),
     (layer_violations, "data.embeddings", "def search(self):\n    from specalign.analysis.search import search"),
     (layer_violations, "instruments.prepared", "def plot(self):\n    from specalign.plots import figures"),
     (layer_violations, "alignment.aligner", "from specalign.data.embeddings import EmbeddingTable"),

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from tqdm.auto import tqdm
 
 from specalign.alignment.augment import add_noise
+from specalign.config import conf, limited_threads, progress_bar, wants_progress
 from specalign.data.loading import StarLoader
 from specalign.exceptions import NonFiniteLossError, SpecalignError
 
 __all__ = ["Recorder", "SpectraModule", "TrainingData", "check_numbers", "train"]
+
+log = logging.getLogger(__name__)
 
 
 def check_numbers(settings, integers, numbers):
@@ -194,7 +196,7 @@ class Recorder(Callback):
         self.reference, self.since = math.inf, 0
 
     def on_train_start(self, trainer, module):
-        self.bar = tqdm(total=trainer.max_epochs, unit="epoch", disable=not self.progress, desc=module.title)
+        self.bar = progress_bar(progress=self.progress, total=trainer.max_epochs, unit="epoch", desc=module.title)
 
     def on_train_epoch_start(self, trainer, module):
         self.started = time.perf_counter()
@@ -246,16 +248,26 @@ class Recorder(Callback):
 
 
 def train(module, *, accelerator, devices, progress):
-    """Train in place and keep the best weights; files, loggers and global random states stay as they are."""
-    recorder = Recorder(progress)
-    with _random_states(module.settings.seed), _quiet():
+    """Train in place and keep the best weights; files, loggers, threads and global random states stay as they are."""
+    recorder = Recorder(wants_progress(progress))
+    accelerator = conf.accelerator if accelerator == "auto" else accelerator
+    log.info("%s: at most %d epochs, on %s", module.title, module.settings.max_epochs, accelerator)
+    with limited_threads(torch), _random_states(module.settings.seed), _quiet():
         trainer = _trainer(module, recorder, accelerator, devices)
         try:
             trainer.fit(module)
         finally:
             recorder.close()
         recorder.restore(module)
-        module.finished(recorder.reason(module))
+        reason = recorder.reason(module)
+        log.info(
+            "%s: ended after %d epochs: %s; kept epoch %d",
+            module.title,
+            trainer.current_epoch,
+            reason,
+            module.history.best_epoch,
+        )
+        module.finished(reason)
     return module.cpu().eval()
 
 

@@ -101,6 +101,7 @@ def test_approximate_search_reports_its_recall_and_sorts(survey, monkeypatch, ca
     module.NNDescent = Careless
     monkeypatch.setitem(sys.modules, "pynndescent", module)
     apogee, nirspec, _ = survey
+    caplog.set_level("INFO", logger="specalign")
     found = apogee.search(nirspec, k=5, method="pynndescent")
     assert found.meta["recall"] == pytest.approx(0.8)
     assert found.meta["seed"] == 0

@@ -55,7 +55,9 @@ def test_names_need_not_be_ascii(tmp_path):
 
 def test_writing_again_replaces(tmp_path):
     make(3).write(tmp_path / "table.fits")
-    make(4).write(tmp_path / "table.fits")
+    with pytest.raises(FileExistsError, match=r"table.fits: this file is there already; pass overwrite=True"):
+        make(4).write(tmp_path / "table.fits")
+    make(4).write(tmp_path / "table.fits", overwrite=True)
     assert len(EmbeddingTable.read(tmp_path / "table.fits")) == 4
 
 

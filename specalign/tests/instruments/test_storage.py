@@ -1,10 +1,13 @@
 """Prepared spectra on disk and as spectra."""
 
+import dataclasses
+import io
+
 import astropy.units as u
 import numpy as np
 import pytest
 
-from specalign.exceptions import CorruptFileError, SpecalignError, UnknownProductError
+from specalign.exceptions import CorruptFileError, SpecalignError, SpectrumError, UnknownProductError
 from specalign.instruments import get_instrument
 from specalign.instruments.prepared import PreparedSpectra
 from specalign.tests.instruments.conftest import make_rows
@@ -128,3 +131,25 @@ def test_rows_are_drawn(prepared):
     pytest.importorskip("matplotlib").use("agg")
     assert prepared.plot().axes
     assert prepared.plot(rows=[0]).axes
+
+
+def test_the_unified_interface_knows_the_format(prepared, tmp_path):
+    path = tmp_path / "rows.dat"
+    with pytest.raises(UnknownProductError, match=r"rows.dat: PreparedSpectra has the formats fits \(.fits .fit"):
+        prepared.write(path)
+    prepared.write(path, format="fits")
+    assert PreparedSpectra.read(path).flux.tobytes() == prepared.flux.tobytes()
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        prepared.write(path, format="fits")
+    prepared[:1].write(path, format="fits", overwrite=True)
+    assert len(PreparedSpectra.read(path)) == 1
+    out = io.StringIO()
+    PreparedSpectra.write.help("fits", out=out)
+    assert "REJECTED what could not be prepared" in out.getvalue()
+
+
+def test_a_name_that_fits_would_cut_is_refused(prepared, tmp_path):
+    other = dataclasses.replace(prepared, object_id=[f"{name} " for name in prepared.object_id])
+    with pytest.raises(SpectrumError, match=r"object_id: .* ends with a blank"):
+        other.write(tmp_path / "a.fits")
+    assert list(tmp_path.iterdir()) == []

@@ -147,7 +147,7 @@ def test_colours_that_cannot_be_drawn_are_errors(few, labels):
     with pytest.raises(ValueError, match="expected a table with 'teff' to colour by, got none"):
         plot_embedding(few, colour="teff")
     ax = plot_embedding(few).axes[0]
-    with pytest.raises(ValueError, match="one label for one ax"):
+    with pytest.raises(ValueError, match=r"expected 2 axes, for teff, logg, got 1"):
         plot_embedding(few, labels=labels, colour=["teff", "logg"], ax=ax)
 
 
