@@ -67,7 +67,8 @@ def _docstrings(value, home):
 
 def _uses(text, name):
     examples = doctest.DocTestParser().get_examples(text)
-    return any(re.search(rf"\b{re.escape(name)}\b", example.source) for example in examples)
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    return any(word.search(example.source) or word.search(example.want) for example in examples)
 
 
 def main():

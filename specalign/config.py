@@ -1,6 +1,10 @@
 """What a user sets once: the cache folder, progress bars, threads, and where trainings run.
 
 The items live in astropy's configuration system, in a file of their own, ``specalign.cfg``.
+
+>>> from specalign.config import conf
+>>> conf.threads  # as many as the libraries take
+0
 """
 
 import contextlib
@@ -28,8 +32,8 @@ class Conf(Displayed, config.ConfigNamespace):
     Examples
     --------
     >>> from specalign import conf
-    >>> list(conf)
-    ['cache_folder', 'progress', 'threads', 'accelerator']
+    >>> type(conf).__name__, list(conf)
+    ('Conf', ['cache_folder', 'progress', 'threads', 'accelerator'])
     >>> with conf.set_temp("threads", 2):
     ...     conf.threads
     2

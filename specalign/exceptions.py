@@ -181,7 +181,18 @@ class PluginError(SpecalignError, RuntimeError):
 
 
 class ContractError(SpecalignError, AssertionError):
-    """A plugin does not do what its contract promises; ``results`` is the table of all checks, where all ran."""
+    """A plugin does not do what its contract promises; ``results`` is the table of all checks, where all ran.
+
+    Examples
+    --------
+    >>> from specalign.exceptions import ContractError
+    >>> from specalign.testing import check_objective
+    >>> try:
+    ...     check_objective("info_nce", expected_failures={"loss_is_a_scalar": "not written yet"})
+    ... except (ContractError, ValueError) as error:
+    ...     print("loss_is_a_scalar" in str(error))
+    True
+    """
 
     results = None
 
@@ -282,7 +293,15 @@ class NonFiniteLossError(SpecalignError, ArithmeticError):
 
 
 class FetchError(SpecalignError, OSError):
-    """An archive does not answer, refuses, or sent something else than what was asked for."""
+    """An archive does not answer, refuses, or sent something else than what was asked for.
+
+    Examples
+    --------
+    >>> from specalign.exceptions import FetchError
+    >>> from specalign.fetch import FetchTable
+    >>> issubclass(FetchError, OSError)  # raised by FetchTable.raise_for_failures, and where an archive does not answer
+    True
+    """
 
 
 class MissingExtraError(SpecalignError, ImportError):
@@ -391,8 +410,24 @@ class PluginWarning(SpecalignWarning):
 
 
 class FetchWarning(SpecalignWarning):
-    """A file in the cache was changed since it was fetched, and is fetched anew."""
+    """A file in the cache was changed since it was fetched, and is fetched anew.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from specalign.exceptions import FetchWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", FetchWarning)  # stop where a cached file was changed
+    """
 
 
 class ContractWarning(PluginWarning):
-    """A plugin does not do what its contract promises, as `ContractError` would say."""
+    """A plugin does not do what its contract promises, as `ContractError` would say.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from specalign.exceptions import ContractWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", ContractWarning)  # as on_fail="raise" does
+    """

@@ -42,6 +42,24 @@ class Encoder(nn.Module, Displayed):
     ------
     ValueError
         A size is not a positive integer.
+
+    Examples
+    --------
+    The smallest one, a linear map of the flux:
+
+    >>> import torch
+    >>> from specalign.encoders import Encoder
+    >>> class Linear(Encoder):
+    ...     def __init__(self, n_pixels, embed_dim=128):
+    ...         super().__init__(n_pixels, embed_dim)
+    ...         self.head = torch.nn.Linear(n_pixels, embed_dim)
+    ...
+    ...     def encode(self, flux, ivar, mask, snr):
+    ...         return self.head(flux)
+    >>> encoder = Linear(n_pixels=3, embed_dim=2)
+    >>> flux, mask = torch.tensor([[1.0, float("nan"), 1.0]]), torch.tensor([[False, True, False]])
+    >>> encoder(flux, torch.ones(1, 3), mask).shape  # what lies under the mask does not matter
+    torch.Size([1, 2])
     """
 
     summarizes = False
@@ -227,6 +245,11 @@ def check_encoder(encoder, name):
     ------
     PluginError
         Names the clause that failed.
+
+    Examples
+    --------
+    >>> from specalign.encoders import check_encoder, get_encoder
+    >>> check_encoder(get_encoder("mlp", n_pixels=100), "mlp")
     """
     if not isinstance(encoder, Encoder):
         raise PluginError(f"the encoder plugin {name!r} gives a {type(encoder).__name__}, expected an Encoder")

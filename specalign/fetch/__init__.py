@@ -1,6 +1,10 @@
 """Public archives to files in a cache: by the names of objects, politely, resumed, and with checksums.
 
 `apogee`, `lamost`, `gaia_xp` and `nirspec` give a `FetchTable` with a row a file; the instruments read its ``paths``.
+
+>>> from specalign.fetch import conf
+>>> conf.lamost_url
+'https://www.lamost.org/openapi'
 """
 
 from specalign.fetch.datalink import gaia_xp

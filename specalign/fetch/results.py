@@ -1,4 +1,9 @@
-"""What became of every object that was asked for: nothing is lost silently."""
+"""What became of every object that was asked for: nothing is lost silently.
+
+>>> from specalign.fetch.results import STATUSES
+>>> STATUSES
+('downloaded', 'cached', 'missing', 'failed')
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

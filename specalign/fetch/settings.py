@@ -30,8 +30,8 @@ class FetchConf(config.ConfigNamespace):
     >>> with conf.set_temp("sas_url", "https://mirror.example.org/sas"):
     ...     conf.sas_url
     'https://mirror.example.org/sas'
-    >>> conf.connections
-    2
+    >>> type(conf).__name__, conf.connections
+    ('FetchConf', 2)
     """
 
     rootname = "specalign"

@@ -29,6 +29,13 @@ class Apogee(Instrument):
     ----------
     normalization : {"continuum", "median", "none"}
         A polynomial of 4th order a chip, as ASPCAP does it (García Pérez et al. 2016, AJ 151, 144).
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> apogee = sa.get_instrument("apogee")
+    >>> type(apogee).__name__, apogee.n_pixels, apogee.spectral_axis[0].round(3)
+    ('Apogee', 8575, <Quantity 15100.802 Angstrom>)
     """
 
     name = "apogee"

@@ -71,6 +71,26 @@ class Instrument(Displayed, Examples):
         Holes that `simulate` cuts; `prepare` finds those of real spectra by their flags.
     defects : tuple of str
         Bits of which `simulate` gives one to each bad pixel; empty where a product has no single bad pixels.
+
+    Examples
+    --------
+    The smallest one (`add_an_instrument` in the how-to pages goes on from here to files):
+
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> from specalign.instruments.base import Instrument
+    >>> from specalign.instruments.continuum import MedianFlux
+    >>> class Echelle(Instrument):
+    ...     name = "echelle"
+    ...     reader = "specalign.io.apogee"  # of a plugin: its own module
+    ...
+    ...     def __init__(self):
+    ...         axis = np.arange(5000.0, 5100.0, 0.1) * u.AA
+    ...         super().__init__(axis, lsf_sigma=None, normalization=MedianFlux(), options={})
+    >>> echelle = Echelle()
+    >>> axis = np.arange(499.0, 511.0, 0.02) * u.nm
+    >>> echelle.prepare_arrays(np.ones((1, len(axis))), spectral_axis=axis, object_id=["a"]).flux.shape
+    (1, 1000)
     """
 
     name = ""

@@ -14,7 +14,17 @@ LINES = 60
 
 
 class Examples:
-    """Two methods that an instrument offers beside its verbs."""
+    """Two methods that an instrument offers beside its verbs.
+
+    Examples
+    --------
+    Every `~specalign.instruments.base.Instrument` has them:
+
+    >>> from specalign import get_instrument
+    >>> from specalign.instruments.examples import Examples
+    >>> isinstance(get_instrument("apogee"), Examples)
+    True
+    """
 
     def make_example(self, rng, n=4):
         """Spectra of different stars, as ``read`` would give them.

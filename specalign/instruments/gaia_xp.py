@@ -47,6 +47,13 @@ class GaiaXP(Instrument):
     form : {"sampled", "coefficients"}
     normalization : {"pivot", "none"}
         The flux at 550 nm, since the continuum is the information; it must be positive.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> xp = sa.get_instrument("gaia_xp")
+    >>> type(xp).__name__, xp.n_pixels, sa.get_instrument("gaia_xp", form="coefficients").n_pixels
+    ('GaiaXP', 343, 110)
     """
 
     name = "gaia_xp"

@@ -48,6 +48,13 @@ class Lamost(Instrument):
     normalization : {"median", "continuum", "none"}, optional
         Default: ``median`` for lrs, since the shape of the continuum tells the temperature, and ``continuum`` (5th
         order an arm) for mrs.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> lamost = sa.get_instrument("lamost", mode="mrs")
+    >>> type(lamost).__name__, [product.name for product in lamost.products]
+    ('Lamost', [...'mrs'])
     """
 
     name = "lamost"

@@ -125,6 +125,11 @@ class Nirspec(Instrument):
     >>> prism = get_instrument("nirspec", disperser="prism", filter="clear", grid="detector")
     >>> prism.n_pixels
     403
+
+    >>> import specalign as sa
+    >>> nirspec = sa.get_instrument("nirspec", disperser="g395m", filter="f290lp")
+    >>> type(nirspec).__name__, nirspec.spectral_axis[0]
+    ('Nirspec', <Quantity 28700. Angstrom>)
     """
 
     name = "nirspec"

@@ -115,6 +115,18 @@ class PreparedSpectra(Displayed):
         The correlated part of the noise is ``basis.T @ diag(scale[i] ** 2) @ basis``.
     rejected : `~astropy.table.QTable`
         spectrum_id, object_id, reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import specalign as sa
+    >>> apogee = sa.get_instrument("apogee")
+    >>> flux = np.ones((3, apogee.n_pixels))
+    >>> prepared = apogee.prepare_arrays(flux, spectral_axis=apogee.spectral_axis, object_id=["a", "b", "b"])
+    >>> prepared[1:].object_id.tolist(), len(sa.PreparedSpectra.concatenate([prepared[:1], prepared[1:]]))
+    (['b', 'b'], 3)
+    >>> bool(prepared.mask.any()), bool((prepared.ivar[prepared.mask] == 0).all())  # chip gaps and edges
+    (True, True)
     """
 
     flux: np.ndarray

@@ -35,7 +35,7 @@ def register_format(name, cls, reader, writer):
     Examples
     --------
     >>> from specalign import EmbeddingTable
-    >>> EmbeddingTable.read.list_formats()
+    >>> EmbeddingTable.read.list_formats()  # register_format was called for each when the class was made
      Format Read Write Auto-identify
     ------- ---- ----- -------------
        ecsv  Yes   Yes           Yes
@@ -110,6 +110,8 @@ class ReadMethod(_Method):
     >>> import tempfile
     >>> from pathlib import Path
     >>> from specalign import EmbeddingTable
+    >>> type(EmbeddingTable.read).__name__
+    'ReadMethod'
     >>> table = EmbeddingTable([[3, 4], [1, 0]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 80], [1, 0.9])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     table.write(Path(folder) / "table.ecsv")
@@ -150,6 +152,8 @@ class WriteMethod(_Method):
     >>> from pathlib import Path
     >>> from specalign import EmbeddingTable
     >>> table = EmbeddingTable([[3, 4], [1, 0]], ["a", "b"], ["a-1", "b-1"], "apogee", [50, 80], [1, 0.9])
+    >>> type(table.write).__name__
+    'WriteMethod'
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     table.write(Path(folder) / "table.fits")
     ...     table.write(Path(folder) / "table.fits", overwrite=True)

@@ -53,6 +53,24 @@ class TrainingDomain(Displayed):
         What is compared with.
     facts : dict
         JSON-like: thresholds and the like, as `fit` makes them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import specalign as sa
+    >>> from specalign.prediction import TrainingDomain
+    >>> xp, rng, names = sa.get_instrument("gaia_xp"), np.random.default_rng(1), [f"star-{i}" for i in range(200)]
+    >>> slope = rng.normal(size=200)
+    >>> flux = 1 + 0.1 * np.outer(slope, np.linspace(-1, 1, xp.n_pixels)) + 0.01 * rng.normal(size=(200, xp.n_pixels))
+    >>> given = {"spectral_axis": xp.spectral_axis, "normalized": True}
+    >>> prepared = xp.prepare_arrays(flux, np.full(flux.shape, 1e4), object_id=names, **given)
+    >>> vectors = np.stack([np.cos(slope), np.sin(slope)], axis=1).astype(np.float32)
+    >>> domain = TrainingDomain.fit(prepared, vectors)
+    >>> drawn = rng.normal(size=(1, xp.n_pixels))
+    >>> noise = xp.prepare_arrays(drawn, np.full(drawn.shape, 1e4), object_id=["x"], **given)
+    >>> reasons = domain.reasons(domain.figures(noise, vectors[:1]), noise)
+    >>> "residual" in reasons[0]
+    True
     """
 
     def __init__(self, sample, facts):

@@ -37,6 +37,34 @@ class LabelTransfer(Displayed):
         How the spectra of each instrument are prepared.
     facts : dict
         JSON-like: method, options, science, note, errors, label_quality, seed, specalign (the version that built it).
+
+    Examples
+    --------
+    Two instruments that see the same stars, of which one has labels:
+
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import specalign as sa
+    >>> from astropy.table import QTable
+    >>> from specalign.prediction import LabelTransfer
+    >>> rng, names = np.random.default_rng(1), [f"star-{i}" for i in range(60)]
+    >>> teff, prepared = rng.uniform(4000, 7000, 60), {}
+    >>> prism = sa.get_instrument("nirspec", disperser="prism", filter="clear")
+    >>> for instrument in (prism, sa.get_instrument("gaia_xp")):
+    ...     axis = instrument.spectral_axis
+    ...     flux = 1 + np.outer(teff / 5500 - 1, np.cos(np.linspace(0, 9, len(axis))))
+    ...     flux += 0.02 * rng.normal(size=flux.shape)
+    ...     prepared[instrument.name] = instrument.prepare_arrays(
+    ...         flux, np.full(flux.shape, 2500.0), spectral_axis=axis, object_id=names
+    ...     )
+    >>> aligner = sa.Aligner(["nirspec", "gaia_xp"], embed_dim=8)
+    >>> _ = aligner.fit(prepared, max_epochs=2, progress=False)
+    >>> labels = QTable({"object_id": names, "teff": teff * u.K}, meta={"label_system": "mine"})
+    >>> model = LabelTransfer.build(
+    ...     aligner, aligner.embed(prepared["nirspec"]), labels, [prepared["gaia_xp"]], science=False, note="an example"
+    ... )
+    >>> isinstance(model, LabelTransfer), sorted(model.domains), model.science
+    (True, ['gaia_xp'], False)
     """
 
     def __init__(self, aligner, reference, labels, domains, records, facts):

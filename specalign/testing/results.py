@@ -1,4 +1,9 @@
-"""The table of what was checked and how it went."""
+"""The table of what was checked and how it went.
+
+>>> from specalign.testing.results import STATUSES
+>>> STATUSES
+('passed', 'failed', 'expected', 'skipped')
+"""
 
 import html
 from collections import Counter
