@@ -27,8 +27,6 @@ automodsumm_inherited_members = False
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 plot_formats = [("png", 150)]
-# A name that a package takes from its module has its source where it is defined; else the way back leads nowhere.
-viewcode_follow_imported_members = False
 
 # Links to other projects need the network; a build without it must pass too.
 if not os.environ.get("SPECALIGN_DOCS_LINKS"):
@@ -41,7 +39,8 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!specalign)(?!.*\bspecalign\.).*")]
 # The tutorials are programs in docs/gallery; sphinx-gallery runs them and writes their pages to docs/tutorials.  They
 # run in every build, since a change of the package may break one that did not change (-D plot_gallery=0: not at all).
 sys.path.insert(0, str(Path(__file__).parent))
-extensions += ["sphinx_gallery.gen_gallery"]
+extensions += ["sphinx_gallery.gen_gallery", "html_output"]
+html_math_renderer = "mathml"
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "tutorials",
