@@ -21,9 +21,10 @@ HEAD = """.. This page is written by benchmarks/bench_results.py; do not edit it
 Results
 =======
 
-Every figure here was measured on stars that nothing was trained on, one spectrum a star, nothing averaged, with the
-defaults of the package. One command makes the page, and every row is stored as JSON beside it
-(``benchmarks/results``); the number of seeds stands at the end of each section, and ``--seeds`` adds more::
+Every figure here was measured on stars that nothing was trained on, one spectrum a star, nothing averaged, and, where
+nothing else is said, with the defaults of the package. The page is made from rows that are stored as JSON beside it
+(``benchmarks/results``), by the programs that measure them; the number of seeds stands at the end of a section, and
+``--seeds`` adds more. Sections that do not name their program are of this one::
 
     python benchmarks/bench_results.py --shared ../shared
 

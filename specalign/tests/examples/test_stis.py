@@ -82,12 +82,16 @@ def test_rows_of_different_lengths_come_to_their_samples(bench):
     assert kinds == ["O, B, WD", "O, B, WD", "O, B, WD", "A", "F, G", "K, M"]
 
 
-def test_the_page_shows_what_is_stored(bench):
+def test_the_page_shows_what_is_stored(bench, tmp_path):
     from results_calspec import calspec_section
+    from results_page import write_page
 
-    section = calspec_section(ROOT / "benchmarks" / "results")
+    store, page = ROOT / "benchmarks" / "results", (ROOT / "docs" / "results.rst").read_text(encoding="utf-8")
+    section = calspec_section(store)
     assert section.count("\n   * - ") > 30
-    assert section in (ROOT / "docs" / "results.rst").read_text()
+    assert section in page
+    write_page(tmp_path / "results.rst", store)
+    assert (tmp_path / "results.rst").read_text(encoding="utf-8") == page, "run: python benchmarks/bench_results.py"
 
 
 @pytest.mark.shared
