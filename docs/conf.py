@@ -17,6 +17,8 @@ copyright = f"{'-'.join(map(str, years))}, {author}"
 version = release = specalign.__version__
 html_title = f"specalign {release}"
 htmlhelp_basename = "specalign"
+html_static_path = ["_static"]
+html_css_files = ["specalign.css"]
 
 # How-to pages include the examples, and tutorials are made from the gallery.
 exclude_patterns += ["_build", "examples", "gallery"]
@@ -27,6 +29,7 @@ automodsumm_inherited_members = False
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 plot_formats = [("png", 150)]
+plot_html_show_formats = False
 
 # Links to other projects need the network; a build without it must pass too.
 if not os.environ.get("SPECALIGN_DOCS_LINKS"):
@@ -39,6 +42,8 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!specalign)(?!.*\bspecalign\.).*")]
 # The tutorials are programs in docs/gallery; sphinx-gallery runs them and writes their pages to docs/tutorials.  They
 # run in every build, since a change of the package may break one that did not change (-D plot_gallery=0: not at all).
 sys.path.insert(0, str(Path(__file__).parent))
+import gallery_setup  # noqa: E402
+
 extensions += ["sphinx_gallery.gen_gallery", "html_output"]
 html_math_renderer = "mathml"
 sphinx_gallery_conf = {
@@ -51,7 +56,7 @@ sphinx_gallery_conf = {
     "reset_modules_order": "both",
     "run_stale_examples": True,
     "abort_on_example_error": True,
-    "ignore_repr_types": r"matplotlib\.figure",
+    "ignore_repr_types": gallery_setup.NO_TEXT,
     "first_notebook_cell": "%matplotlib inline",
     "matplotlib_animations": False,
     "remove_config_comments": True,

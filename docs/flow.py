@@ -4,33 +4,35 @@ from html import escape
 from pathlib import Path
 
 PICTURE = Path(__file__).parent / "flow.svg"
-WIDTH, HEIGHT = 880, 770
+WIDTH, HEIGHT = 880, 878
 #: Middles of the columns; "edge" is where the embeddings leave for the labels.
 LANES = {"a": 282, "b": 450, "edge": 524, "c": 618}
 BOTH = (LANES["a"] + LANES["b"]) / 2
-ROWS = [74 + 108 * number for number in range(7)]
+ROWS = [74 + 108 * number for number in range(8)]
 #: Colours of the two instruments as in the package's figures, of a catalogue, and of what all share.
 PAINT = {"a": "#c8502d", "b": "#1f5fa8", "c": "#7a4fa3", "shared": "#2a6f5a"}
 
 #: What one holds: row, place, text, what it is, colour, width of the box.
 OBJECTS = [
-    (0, "a", "APOGEE files", "aspcapStar, apStar", "a", 154),
-    (0, "b", "NIRSpec files", "x1d, spec1d", "b", 154),
-    (0, "c", "a catalogue", "allStar, csv", "c", 154),
-    (1, "a", "Spectrum", "units, mask, facts", "a", 154),
-    (1, "b", "Spectrum", "units, mask, facts", "b", 154),
-    (2, "a", "PreparedSpectra", "flux, ivar, mask", "a", 154),
-    (2, "b", "PreparedSpectra", "flux, ivar, mask", "b", 154),
-    (2, "c", "QTable", "labels, system, flags", "c", 154),
-    (3, "ab", "pairs and batches", "rows of one star, joined by its name", "shared", 322),
-    (4, "ab", "EmbeddingTable", "one shared space: a unit vector a spectrum", "shared", 322),
-    (5, "a", "neighbours", "look-alikes", "shared", 154),
-    (5, "b", "metrics", "recall, errors", "shared", 154),
-    (5, "c", "labels", "with errors", "shared", 154),
-    (6, "ab", "figures and the report", "beside baselines, with what was rejected", "shared", 322),
+    (0, "ab", "names of objects", "APOGEE IDs, obsid, source_id, programmes", "shared", 322),
+    (1, "a", "APOGEE files", "aspcapStar, apStar", "a", 154),
+    (1, "b", "NIRSpec files", "x1d, spec1d", "b", 154),
+    (1, "c", "a catalogue", "allStar, csv", "c", 154),
+    (2, "a", "Spectrum", "units, mask, facts", "a", 154),
+    (2, "b", "Spectrum", "units, mask, facts", "b", 154),
+    (3, "a", "PreparedSpectra", "flux, ivar, mask", "a", 154),
+    (3, "b", "PreparedSpectra", "flux, ivar, mask", "b", 154),
+    (3, "c", "QTable", "labels, system, flags", "c", 154),
+    (4, "ab", "pairs and batches", "rows of one star, joined by its name", "shared", 322),
+    (5, "ab", "EmbeddingTable", "one shared space: a unit vector a spectrum", "shared", 322),
+    (6, "a", "neighbours", "look-alikes", "shared", 154),
+    (6, "b", "metrics", "recall, errors", "shared", 154),
+    (6, "c", "labels", "with errors", "shared", 154),
+    (7, "ab", "figures and the report", "beside baselines, with what was rejected", "shared", 322),
 ]
 #: The steps between two rows: the package's folders, what is called, and the verbs of the command line.
 STEPS = [
+    (("fetch",), "fetch.apogee, ...", ("fetch",)),
     (("io",), "instrument.read", ("inspect",)),
     (("instruments",), "instrument.prepare", ("prepare",)),
     (("data",), "match, split", ("study",)),
@@ -40,19 +42,21 @@ STEPS = [
 ]
 #: Arrows: from row and place to row and place, colour.
 ARROWS = [
-    *[(row, lane, row + 1, lane, lane) for row in (0, 1) for lane in "ab"],
-    (0, "c", 2, "c", "c"),
-    *[(2, lane, 3, lane, lane) for lane in "ab"],
-    (3, "ab", 4, "ab", "shared"),
-    (4, "a", 5, "a", "shared"),
-    (4, "b", 5, "b", "shared"),
-    (2, "c", 5, "c", "c"),
-    (4, "edge", 5, "c", "shared"),
+    (0, "a", 1, "a", "shared"),
+    (0, "b", 1, "b", "shared"),
+    *[(row, lane, row + 1, lane, lane) for row in (1, 2) for lane in "ab"],
+    (1, "c", 3, "c", "c"),
+    *[(3, lane, 4, lane, lane) for lane in "ab"],
+    (4, "ab", 5, "ab", "shared"),
     (5, "a", 6, "a", "shared"),
     (5, "b", 6, "b", "shared"),
+    (3, "c", 6, "c", "c"),
+    (5, "edge", 6, "c", "shared"),
+    (6, "a", 7, "a", "shared"),
+    (6, "b", 7, "b", "shared"),
 ]
 ONE_CALL = "predict: new files to labels, in one call"
-ALT = "Files become spectra, prepared spectra, pairs, embeddings, and at last neighbours, labels and figures."
+ALT = "Names become files, spectra, prepared spectra, pairs, embeddings, and at last neighbours, labels and figures."
 
 
 def text(x, y, words, size=13, anchor="middle", **options):
@@ -100,7 +104,7 @@ def step(number, folders, call, verbs):
 
 def one_call():
     """A bracket beside everything that a saved model does by itself."""
-    x, top, end = LANES["c"] + 92, ROWS[0] - 24, ROWS[5] + 24
+    x, top, end = LANES["c"] + 92, ROWS[1] - 24, ROWS[6] + 24
     path = f'<path d="M {x - 8} {top} h 8 V {end} h -8" fill="none" stroke="#6b747d" stroke-width="1.2"/>'
     y = (top + end) / 2
     turned = text(x + 16, y, ONE_CALL, 12, fill="#4d5963", transform=f"rotate(90 {x + 16:g} {y:g})")

@@ -14,6 +14,9 @@ from sphinx_gallery.scrapers import figure_rst
 #: What the libraries under us say when they are imported; the same as in the tests.
 HARMLESS = ("numpy.ndarray size changed", "numpy.ufunc size changed")
 
+#: Types of figures, whose text below the picture says nothing.
+NO_TEXT = r"matplotlib\.figure|specalign\.plots\.style"
+
 #: The tutorials in the order in which to read them.
 ORDER = (
     "catalogue_study.py",

@@ -34,8 +34,15 @@ paths = write_survey(
 labels = sa.read_labels(paths["catalogue"])
 files = {"apogee": paths["apogee"], "nirspec": paths["nirspec"]}
 
-for name, digits in (("teff", ".0f"), ("logg", ".2f"), ("fe_h", ".2f")):
-    labels[name].info.format = digits  # of the tables below
+
+def rounded(table):
+    """The same table, shown with as many digits as are worth reading."""
+    for name, digits in (("teff", ".0f"), ("logg", ".2f"), ("fe_h", ".2f")):
+        table[name].info.format = digits
+    return table
+
+
+labels = rounded(labels)
 
 # %%
 # For your own stars, change these two::
@@ -186,7 +193,7 @@ print(both)
 # (``aspcap-dr17``, ``lamost-lasp``) the median is the offset between their systems; both are named. The missing
 # star, with its labels:
 
-both.only_a["object_id", "teff", "logg", "fe_h"]
+rounded(both.only_a["object_id", "teff", "logg", "fe_h"])
 
 # %%
 # Spectra are compared in the same way, and then their stars are named with the catalogue's labels:
@@ -195,7 +202,7 @@ sets = compare_catalogues(
     prepared["apogee"][1:], prepared["nirspec"], labels=labels
 )
 print(f"{sets.n_common} stars have both spectra; NIRSpec alone has")
-sets.only_b["object_id", "teff", "logg", "fe_h"]
+rounded(sets.only_b["object_id", "teff", "logg", "fe_h"])
 
 # %%
 # Two instruments over each other

@@ -148,6 +148,8 @@ for row in rejected:
 # ``domain_reasons`` says why. Here is every row that is flagged. The one without lines is 9000004000007; the others
 # are the price, a few sound stars at the edge of what the training saw:
 
+for name in ("domain_residual", "domain_likeness"):
+    predicted[name].info.format = ".2f"
 predicted[~predicted["in_domain"]][
     "object_id", "domain_reasons", "domain_residual", "domain_likeness"
 ]

@@ -84,13 +84,11 @@ print({name: (len(train[name]), len(test[name])) for name in prepared})
 # One encoder for each instrument, trained with the contrastive loss InfoNCE: the two spectra of a star belong
 # together, all others of the batch do not. No label is used.
 
-from specalign.plots import plot_history
-
 aligner = sa.Aligner(["apogee", "nirspec"])
 history = aligner.fit(
     train, max_epochs=30, seed=0, accelerator="cpu", progress=False
 )
-plot_history(history)
+history.plot()
 
 # %%
 # The loss of the validation stars, which are a tenth of the training stars, falls and then stays; the line marks

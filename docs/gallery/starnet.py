@@ -145,7 +145,7 @@ plot_labels(predicted, labels)
 
 # %%
 figures = sa.metrics.labels(predicted, labels)
-for name, digits in (("rmse", ".3g"), ("bias", ".2g"), ("r2", ".2f")):
+for name, digits in (("rmse", ".3g"), ("bias", ".3g"), ("r2", ".2f")):
     figures[name].info.format = digits
 figures["label", "unit", "n", "rmse", "bias", "r2"]
 

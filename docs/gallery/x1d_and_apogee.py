@@ -108,7 +108,7 @@ history = aligner.fit(
 plot_history(history)
 
 # %%
-# Seven stars validate here, so the curve of their recall has seven steps: no figure of this page is to be believed.
+# Six stars validate here, so the curve of their recall has few steps: no figure of this page is to be believed.
 #
 # Build the model
 # ---------------

@@ -30,7 +30,9 @@ def info_nce(x, y, logit_scale, groups_x=None, groups_y=None, *, backend="auto")
     With :math:`s_{ij} = \mathrm{logit\_scale}\; x_i \cdot y_j`, one direction is the mean over the rows i that have
     positives P of
 
-    .. math:: -\frac{1}{|P|} \sum_{p \in P} \left[ s_{ip} - \log\left(e^{s_{ip}} + \sum_{n \notin P} e^{s_{in}}\right) \right]
+    .. math::
+
+       -\frac{1}{|P|} \sum_{p \in P} \left[ s_{ip} - \log\left(e^{s_{ip}} + \sum_{n \notin P} e^{s_{in}}\right) \right]
 
     and the loss is the mean of both directions.  Without groups, row i of ``x`` and row i of ``y`` are the pair, and
     the loss equals the mean of the two cross-entropies of CLIP (Radford et al. 2021, arXiv 2103.00020).

@@ -211,5 +211,5 @@ def _cloud(ax, x, y):
 
 def _summary(row):
     unit = str(row["unit"])
-    text = f"RMSE {row['rmse']:.3g} {unit}\nbias {row['bias']:+.2g} {unit}\nR² {row['r2']:.3f}\nn = {row['n']}"
+    text = f"RMSE {row['rmse']:.3g} {unit}\nbias {row['bias']:+.3g} {unit}\nR² {row['r2']:.3f}\nn = {row['n']}"
     return text + (f"\n{row['ratio']:.2f} × bound" if np.isfinite(row["ratio"]) else "")

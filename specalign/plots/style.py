@@ -59,7 +59,7 @@ def styled(function):
     return wrapper
 
 
-class _Shown(Figure):
+class ShownFigure(Figure):
     """A figure that a notebook shows where it is the last value of a cell, without pyplot."""
 
     def _repr_png_(self):
@@ -70,7 +70,7 @@ class _Shown(Figure):
 
 def new_figure(width=7.2, height=3.6, layout="constrained"):
     """A figure that belongs to no window and no pyplot state."""
-    return _Shown(figsize=(width, height), layout=layout)
+    return ShownFigure(figsize=(width, height), layout=layout)
 
 
 def new_axes(ax=None, **size):

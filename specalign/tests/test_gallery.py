@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from specalign.tests.conftest import find_shared
 ROOT = Path(__file__).resolve().parents[2]
 GALLERY = ROOT / "docs" / "gallery"
 TUTORIALS = sorted(GALLERY.glob("*.py"))
+REAL_AND_EMULATED = "real LAMOST spectra and emulated Gaia XP spectra"
 RUN = """
 import runpy, sys, warnings
 for message in ("numpy.ndarray size changed", "numpy.ufunc size changed"):
@@ -87,7 +89,7 @@ def check_theory_to_jwst(names):
 
 def check_lamost_and_xp(names):
     real = find_shared() is not None and os.environ["SPECALIGN_SHARED"] == str(find_shared())
-    assert names["made_with"] == ("real spectra" if real else "mock spectra")
+    assert names["made_with"] == (REAL_AND_EMULATED if real else "mock spectra")
     assert names["labels"].meta["label_system"] == ("lamost-lasp" if real else "specalign-mock")
     results = names["results"]
     for way in ("LAMOST to XP", "XP to LAMOST"):
@@ -123,7 +125,7 @@ def test_a_tutorial_runs_and_is_true(path, tmp_path):
 @pytest.mark.slow
 @pytest.mark.shared
 def test_the_tutorial_of_lamost_says_that_its_spectra_are_real(shared, tmp_path):
-    assert "made with REAL SPECTRA" in run(GALLERY / "lamost_and_xp.py", tmp_path, shared)
+    assert f"made with {REAL_AND_EMULATED.upper()}." in run(GALLERY / "lamost_and_xp.py", tmp_path, shared)
 
 
 def reading_order():
@@ -174,6 +176,13 @@ def test_a_figure_is_shown_once_and_other_values_are_not(setup, tmp_path):
     assert Path(paths[0]).stat().st_size > 1000
     assert show(setup, figure, block_vars, tmp_path) == ""
     assert show(setup, Figure(), block_vars, tmp_path) != ""
+
+
+def test_figures_are_shown_as_pictures_alone(setup):
+    from specalign.plots.style import new_figure
+
+    assert re.search(setup.NO_TEXT, str(type(new_figure())))
+    assert not re.search(setup.NO_TEXT, str(type([])))
 
 
 def test_a_warning_stops_a_tutorial_and_nothing_after_it(setup):
