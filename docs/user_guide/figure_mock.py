@@ -8,7 +8,7 @@ from specalign.mock import draw_labels, gradients, spectrum
 from specalign.plots.style import PALETTE, STYLE
 
 SHOWN = {"gaia_xp": "Gaia XP", "lamost": "LAMOST", "nirspec": "NIRSpec", "apogee": "APOGEE, a part"}
-ELEMENTS = {"mg_fe": "[Mg/Fe]", "si_fe": "[Si/Fe]", "ni_fe": "[Ni/Fe]", "c_fe": "[C/Fe]"}
+ELEMENTS = {"mg_fe": "[Mg/Fe]", "si_fe": "[Si/Fe]", "c_fe": "[C/Fe]"}
 PART = (15740, 15980)
 
 
@@ -34,10 +34,11 @@ def draw_gradients(ax, giant):
     """What a dex of each element changes in a part of the giant's APOGEE spectrum."""
     wavelength = spectrum("apogee", giant)[0].to_value("Angstrom")
     near = (wavelength > PART[0]) & (wavelength < PART[1])
-    for row, label, colour in zip(gradients("apogee", giant, [*ELEMENTS])[0], ELEMENTS.values(), PALETTE, strict=False):
+    changes = gradients("apogee", giant, [*ELEMENTS])[0]
+    for row, label, colour in zip(changes, ELEMENTS.values(), PALETTE, strict=False):
         ax.plot(wavelength[near], row[near], color=colour, linewidth=0.9, label=label)
     ax.set(title="The giant in APOGEE: change of the flux", xlabel="Vacuum wavelength [Å]", ylabel="[1 / dex]")
-    ax.legend(ncols=4, loc="lower right")
+    ax.legend(ncols=3, loc="lower right")
 
 
 def draw():
@@ -47,7 +48,7 @@ def draw():
         _, axes = plt.subplots(5, 1, figsize=(7.6, 9), layout="constrained")
         for ax, name in zip(axes, SHOWN, strict=False):
             draw_spectra(ax, name, stars)
-        axes[0].legend(loc="upper right")
+        axes[0].legend(loc="lower right")
         axes[1].set_ylabel("Flux / its median")
         axes[3].set_ylabel("Flux / continuum")
         draw_gradients(axes[4], stars[:1])
