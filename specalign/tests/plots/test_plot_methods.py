@@ -80,7 +80,11 @@ def test_axes_that_are_given_are_drawn_into_and_returned(name, apogee, found, la
 def test_a_new_figure_is_returned_otherwise(name, apogee, found, labels, model):
     figure = objects(apogee, found, labels, model)[name][0]()
     assert isinstance(figure, Figure)
-    assert all(ax.get_xlabel() or ax.get_ylabel() for ax in figure.axes)
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    panels = [ax for ax in figure.axes if ax not in bars]
+    assert panels
+    assert all(ax.get_xlabel() or ax.get_ylabel() or figure.get_supxlabel() for ax in panels)
+    assert all("[" in bar.get_ylabel() for bar in bars)  # a unit, or that there is none
     assert figure._repr_png_()[:4] == b"\x89PNG"  # what a notebook shows
 
 
