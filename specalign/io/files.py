@@ -10,13 +10,14 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from specalign.exceptions import CorruptFileError, SpecalignError
+from specalign.exceptions import CorruptFileError, SpecalignError, SpectrumError
 
 __all__ = [
     "atomic_write",
     "corrupt",
     "existing_file",
     "failing_as_corrupt",
+    "misfits_as_corrupt",
     "open_stream",
     "plausible_size",
     "read_bytes",
@@ -30,6 +31,7 @@ EXPANSION = 50
 GZIP_MAGIC = b"\x1f\x8b"
 NOT_READABLE = (
     ArithmeticError,
+    AttributeError,
     EOFError,
     LookupError,
     MemoryError,
@@ -167,6 +169,27 @@ def failing_as_corrupt(path):
         raise
     except NOT_READABLE as error:
         raise corrupt(path, f"the content cannot be interpreted ({type(error).__name__}: {error})") from error
+
+
+@contextlib.contextmanager
+def misfits_as_corrupt(path):
+    """As `failing_as_corrupt`, also where the content can be read, and its parts do not fit together.
+
+    Examples
+    --------
+    >>> from specalign.exceptions import SpectrumError
+    >>> from specalign.io.files import misfits_as_corrupt
+    >>> with misfits_as_corrupt("a.fits"):
+    ...     raise SpectrumError("mask: expected shape (2, 9), got (1, 9)")
+    Traceback (most recent call last):
+    ...
+    specalign.exceptions.CorruptFileError: a.fits: mask: expected shape (2, 9), got (1, 9). The file is truncated ...
+    """
+    with failing_as_corrupt(path):
+        try:
+            yield
+        except SpectrumError as error:
+            raise corrupt(path, str(error).rstrip(".")) from error
 
 
 def room(size):
