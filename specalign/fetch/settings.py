@@ -9,14 +9,13 @@ The addresses are those that the archives document:
 
 from astropy import config
 
+from specalign.config import Setting
 from specalign.display import Displayed
 
 __all__ = ["FetchConf", "conf"]
 
 
-class _Item(config.ConfigItem):
-    rootname = "specalign"
-
+class _Item(Setting):
     def __init__(self, default, description, cfgtype=None):
         super().__init__(default, description, cfgtype=cfgtype, module="specalign.fetch")
 
