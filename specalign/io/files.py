@@ -290,6 +290,8 @@ def _naming(path):
     try:
         yield
     except OSError as error:
-        if isinstance(error, SpecalignError) or error.errno is None:
+        if isinstance(error, SpecalignError):
             raise
+        if error.errno is None:  # as numpy's, where a disk is full in the middle of an array
+            raise OSError(f"{path}: {error} (while writing; nothing was changed)") from error
         raise type(error)(error.errno, f"{error.strerror} (while writing; nothing was changed)", str(path)) from error
