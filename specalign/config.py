@@ -17,7 +17,7 @@ from astropy import config
 from specalign.display import Displayed
 from specalign.exceptions import SettingError
 
-__all__ = ["Conf", "Setting", "conf", "get_cache_folder", "limited_threads", "progress_bar", "wants_progress"]
+__all__ = ["Conf", "conf", "get_cache_folder", "limited_threads", "progress_bar", "wants_progress"]
 
 
 class Setting(config.ConfigItem):
