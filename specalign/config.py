@@ -15,12 +15,31 @@ from pathlib import Path
 from astropy import config
 
 from specalign.display import Displayed
+from specalign.exceptions import SettingError
 
 __all__ = ["Conf", "conf", "get_cache_folder", "limited_threads", "progress_bar", "wants_progress"]
 
 
-class _Item(config.ConfigItem):
+class Setting(config.ConfigItem):
+    """One item of ``specalign.cfg``, which says where a value stands that cannot be taken.
+
+    Examples
+    --------
+    >>> from specalign.config import Conf, Setting
+    >>> isinstance(Conf.threads, Setting), Conf.threads.cfgtype
+    (True, 'integer(min=0)')
+    """
+
     rootname = "specalign"
+
+    def __call__(self):
+        try:
+            return super().__call__()
+        except (TypeError, SyntaxError) as error:  # a value of another kind; a file that is no list of settings
+            path = Path(config.get_config_dir("specalign")) / "specalign.cfg"
+            raise SettingError(
+                f"{path}: the setting {self.name!r} cannot be read ({error}); correct the file, or remove it"
+            ) from error
 
 
 class Conf(Displayed, config.ConfigNamespace):
@@ -41,24 +60,24 @@ class Conf(Displayed, config.ConfigNamespace):
 
     rootname = "specalign"
 
-    cache_folder = _Item(
+    cache_folder = Setting(
         "",
         "Folder of downloaded files. Empty: the folder that astropy gives to the package, see get_cache_folder.",
         module="specalign",
     )
-    progress = _Item(
+    progress = Setting(
         True,
         "Show progress bars in terminals and notebooks, wherever a call does not say it with progress=.",
         module="specalign",
     )
-    threads = _Item(
+    threads = Setting(
         0,
         "Threads of one call of prepare, fit, embed, search or predict. 0: as many as torch takes, and for prepare one "
         "a processor, four at most.",
         cfgtype="integer(min=0)",
         module="specalign",
     )
-    accelerator = _Item(
+    accelerator = Setting(
         "auto",
         "Where a training runs that is given accelerator='auto': a name that Lightning knows, such as cpu or gpu.",
         module="specalign",

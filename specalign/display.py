@@ -82,7 +82,8 @@ def _shortened(texts, n):
 
 
 def _fields(value):
-    names = getattr(value, "_fields", None) or [f.name for f in dataclasses.fields(value) if f.repr]
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    names = getattr(value, "_fields", None) or [f.name for f in fields if f.repr]
     return {name: brief(getattr(value, name)) for name in names if not name.startswith("_")}
 
 
@@ -130,7 +131,7 @@ class Displayed:
     """
 
     def _facts(self):
-        return _fields(self) or {"rule": self.__doc__.splitlines()[0]}
+        return _fields(self) or {"rule": next(iter((self.__doc__ or "").splitlines()), "none stated")}
 
     def __repr__(self):
         return f"<{type(self).__name__}: {'; '.join(f'{name} {text}' for name, text in self._facts().items())}>"

@@ -21,6 +21,7 @@ __all__ = [
     "NonFiniteLossError",
     "PluginError",
     "PluginWarning",
+    "SettingError",
     "SkippedProductWarning",
     "SpecalignError",
     "SpecalignWarning",
@@ -300,6 +301,18 @@ class FetchError(SpecalignError, OSError):
     >>> from specalign.exceptions import FetchError
     >>> from specalign.fetch import FetchTable
     >>> issubclass(FetchError, OSError)  # raised by FetchTable.raise_for_failures, and where an archive does not answer
+    True
+    """
+
+
+class SettingError(SpecalignError, TypeError):
+    """A setting in ``specalign.cfg`` is not of its kind, or the file is none; the message names both.
+
+    Examples
+    --------
+    >>> from specalign import conf
+    >>> from specalign.exceptions import SettingError
+    >>> issubclass(SettingError, TypeError)  # which conf.threads = -1 raises, too
     True
     """
 

@@ -13,7 +13,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from specalign.data.embeddings import EmbeddingTable
 from specalign.exceptions import MissingExtraError, SpectrumError, UnknownProductError
-from specalign.io.files import atomic_write, corrupt, failing_as_corrupt
+from specalign.io.files import atomic_write, corrupt, misfits_as_corrupt
 from specalign.io.fits_files import encoded_text, open_fits
 
 __all__ = ["READ", "WRITE", "from_table", "to_table"]
@@ -71,7 +71,7 @@ def _check_lines(table, path):
 
 
 def _read_table(path, form):
-    with _parquet_there(path, form), failing_as_corrupt(path):
+    with _parquet_there(path, form), misfits_as_corrupt(path):
         rows = _rows_of(path, form)
         if rows.meta.get("content") != FORMAT:
             raise UnknownProductError(
@@ -113,7 +113,7 @@ def _write_fits(table, path):
 
 
 def _read_fits(path):
-    with open_fits(path) as hdus:
+    with open_fits(path) as hdus, misfits_as_corrupt(path):
         if hdus[0].header.get("CONTENT") != FORMAT:
             raise UnknownProductError(
                 f"{path}: expected {FORMAT!r}, got {hdus[0].header.get('CONTENT')!r}; "
@@ -160,7 +160,7 @@ def _from_hdus(hdus):
         values["in_domain"] = raw["in_domain"] == ord("T")
     # a vector column of one dimension comes back without its second axis
     vectors = raw["vectors"].reshape(len(raw), hdus["EMBEDDINGS"].header["DIMENSIO"])
-    return {**values, **json.loads(hdus["META"].data.tobytes().decode()), "vectors": vectors}
+    return {**json.loads(hdus["META"].data.tobytes().decode()), **values, "vectors": vectors}
 
 
 READ = {

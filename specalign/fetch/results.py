@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from specalign.display import Displayed
 from specalign.exceptions import FetchError
 
 __all__ = ["STATUSES", "FetchTable", "Outcome"]
@@ -20,8 +21,8 @@ STATUSES = ("downloaded", "cached", "missing", "failed")
 _COLUMNS = ("id", "product", "path", "status", "reason", "size", "sha256", "url")
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(Displayed):
     """What became of one file.
 
     Parameters

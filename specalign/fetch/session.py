@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from specalign.config import progress_bar
+from specalign.display import Displayed
 from specalign.exceptions import FetchError
 from specalign.fetch.cache import Cache
 from specalign.fetch.settings import conf
@@ -24,7 +25,7 @@ class Stopped(Exception):
     """Another thread was interrupted or failed."""
 
 
-class Session:
+class Session(Displayed):
     """Limits, cache and clock of a download; each keyword that is not given is that of `specalign.fetch.conf`.
 
     Parameters
@@ -88,9 +89,11 @@ class Session:
                 raise FetchError(f"{name}: expected 0 or more, got {getattr(self, name)}")
 
     def __repr__(self):
-        shown = {"cache": self.cache.folder.as_posix()}
-        shown |= {name: getattr(self, name) for name in ("connections", "delay", "retries", "timeout")}
-        return f"Session({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"Session({', '.join(f'{name}={value!r}' for name, value in self._facts().items())})"
+
+    def _facts(self):
+        names = ("connections", "delay", "retries", "timeout")
+        return {"cache": self.cache.folder.as_posix()} | {name: getattr(self, name) for name in names}
 
     def run(self, work, jobs, description="fetch"):
         """Do the work for every job, ``connections`` at a time.

@@ -9,17 +9,18 @@ The addresses are those that the archives document:
 
 from astropy import config
 
+from specalign.config import Setting
+from specalign.display import Displayed
+
 __all__ = ["FetchConf", "conf"]
 
 
-class _Item(config.ConfigItem):
-    rootname = "specalign"
-
+class _Item(Setting):
     def __init__(self, default, description, cfgtype=None):
         super().__init__(default, description, cfgtype=cfgtype, module="specalign.fetch")
 
 
-class FetchConf(config.ConfigNamespace):
+class FetchConf(Displayed, config.ConfigNamespace):
     """Settings of `specalign.fetch`: ``specalign.fetch.conf`` is the one instance.
 
     Each is set in the section ``[fetch]`` of ``specalign.cfg``, for a session (``conf.delay = 2``) or for a block.
@@ -48,6 +49,9 @@ class FetchConf(config.ConfigNamespace):
     max_wait = _Item(300.0, "Longest wait in seconds, whatever the server asks for.", "float(min=0)")
     timeout = _Item(30.0, "Seconds without an answer after which a connection counts as lost.", "float(min=1)")
     max_objects = _Item(1000, "Objects that a call fetches at most, unless it says limit=.", "integer(min=1)")
+
+    def _facts(self):
+        return {name: repr(item()) for name, item in self.items()}
 
 
 #: The settings.

@@ -12,7 +12,6 @@ import astropy.units as u
 import numpy as np
 
 from specalign.config import progress_bar
-from specalign.display import Displayed
 from specalign.exceptions import EmptySpectrumError, SpectrumError
 from specalign.instruments.axes import flux_scale, preferred_unit
 from specalign.instruments.continuum import Unchanged
@@ -30,7 +29,7 @@ __all__ = ["Instrument"]
 log = logging.getLogger(__name__)
 
 
-class Instrument(Displayed, Examples):
+class Instrument(Examples):
     """One spectrograph: its products, its grid, its rules.
 
     A plugin subclasses it, sets the class attributes, and passes grid and rules to ``__init__``.

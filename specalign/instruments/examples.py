@@ -3,6 +3,7 @@
 import astropy.units as u
 import numpy as np
 
+from specalign.display import Displayed
 from specalign.exceptions import SpectrumError
 
 __all__ = ["Examples", "simulated_example"]
@@ -13,7 +14,7 @@ FASTEST = 150.0  # km/s
 LINES = 60
 
 
-class Examples:
+class Examples(Displayed):
     """Two methods that an instrument offers beside its verbs.
 
     Examples

@@ -10,6 +10,7 @@ The default normalisation divides by the sample at `PIVOT`, in Angstrom:
 import contextlib
 import functools
 import io
+import sys
 import warnings
 
 import astropy.units as u
@@ -150,8 +151,10 @@ def sampling_matrix():
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
         np.printoptions(),
+        _figure_settings_kept(),
     ):
-        warnings.simplefilter("ignore")  # GaiaXPy warns on import, prints progress, and changes how numpy prints
+        # GaiaXPy warns on import, prints progress, and changes how numpy prints and how matplotlib sets text
+        warnings.simplefilter("ignore")
         try:
             import pandas
             from gaiaxpy import calibrate
@@ -166,6 +169,19 @@ def sampling_matrix():
     matrix = np.stack(table["flux"].to_numpy())
     matrix.setflags(write=False)
     return matrix
+
+
+@contextlib.contextmanager
+def _figure_settings_kept():
+    """GaiaXPy switches LaTeX on for every later figure of the process, which fails where there is none."""
+    before = getattr(sys.modules.get("matplotlib"), "rcParams", {}).copy()
+    try:
+        yield
+    finally:
+        loaded = sys.modules.get("matplotlib")
+        if loaded is not None:
+            kept = before or loaded.rcParamsOrig  # as the user's matplotlibrc has it
+            loaded.rcParams.update({name: value for name, value in kept.items() if name != "backend"})
 
 
 def _unit_vectors():

@@ -152,6 +152,9 @@ class PreparedSpectra(Displayed):
         for name in ("flux", "ivar"):
             setattr(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float32))
         self.norm = np.asarray(self.norm, dtype=np.float32)
+        self.mask, self.quality = np.asarray(self.mask, dtype=bool), np.asarray(self.quality, dtype=np.uint32)
+        if self.covariance_factor is not None:
+            self.covariance_factor = tuple(np.asarray(part, dtype=np.float32) for part in self.covariance_factor)
         self.object_id = np.asarray(self.object_id, dtype=str)
         self.spectrum_id = np.asarray(self.spectrum_id, dtype=str)
         self._check_shapes()

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from specalign.exceptions import CorruptFileError, SpecalignError
+from specalign.exceptions import CorruptFileError, SpecalignError, SpectrumError
 
 __all__ = [
     "atomic_write",
     "corrupt",
     "existing_file",
     "failing_as_corrupt",
+    "misfits_as_corrupt",
     "open_stream",
     "plausible_size",
     "read_bytes",
@@ -30,6 +31,7 @@ EXPANSION = 50
 GZIP_MAGIC = b"\x1f\x8b"
 NOT_READABLE = (
     ArithmeticError,
+    AttributeError,
     EOFError,
     LookupError,
     MemoryError,
@@ -169,6 +171,27 @@ def failing_as_corrupt(path):
         raise corrupt(path, f"the content cannot be interpreted ({type(error).__name__}: {error})") from error
 
 
+@contextlib.contextmanager
+def misfits_as_corrupt(path):
+    """As `failing_as_corrupt`, also where the content can be read, and its parts do not fit together.
+
+    Examples
+    --------
+    >>> from specalign.exceptions import SpectrumError
+    >>> from specalign.io.files import misfits_as_corrupt
+    >>> with misfits_as_corrupt("a.fits"):
+    ...     raise SpectrumError("mask: expected shape (2, 9), got (1, 9)")
+    Traceback (most recent call last):
+    ...
+    specalign.exceptions.CorruptFileError: a.fits: mask: expected shape (2, 9), got (1, 9). The file is truncated ...
+    """
+    with failing_as_corrupt(path):
+        try:
+            yield
+        except SpectrumError as error:
+            raise corrupt(path, str(error).rstrip(".")) from error
+
+
 def room(size):
     """Bytes that ``size`` packed bytes may unpack to: real files shrink 2 to 10 times, and bombs 1000 times.
 
@@ -267,6 +290,8 @@ def _naming(path):
     try:
         yield
     except OSError as error:
-        if isinstance(error, SpecalignError) or error.errno is None:
+        if isinstance(error, SpecalignError):
             raise
+        if error.errno is None:  # as numpy's, where a disk is full in the middle of an array
+            raise OSError(f"{path}: {error} (while writing; nothing was changed)") from error
         raise type(error)(error.errno, f"{error.strerror} (while writing; nothing was changed)", str(path)) from error

@@ -291,7 +291,8 @@ def encoded_text(name, values):
     Raises
     ------
     specalign.exceptions.SpectrumError
-        A text ends with a blank, which FITS does not keep, so that it would come back as another one.
+        A text ends with a blank, which FITS does not keep, so that it would come back as another one; or it has half
+        a character.
 
     Examples
     --------
@@ -302,7 +303,10 @@ def encoded_text(name, values):
     values = np.asarray(values, dtype=str)
     if (cut := np.char.rstrip(values) != values).any():
         raise SpectrumError(f"{name}: {str(values[cut][0])!r} ends with a blank, which FITS does not keep; strip it")
-    return np.char.encode(values, "utf-8")
+    try:
+        return np.char.encode(values, "utf-8")
+    except UnicodeEncodeError as error:
+        raise SpectrumError(f"{name}: {error.object!r} is no valid text ({error.reason})") from error
 
 
 def native(array, dtype=None):

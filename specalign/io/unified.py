@@ -5,6 +5,7 @@ as they do for astropy's tables.  A file is known by its content, and by its end
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 from astropy.io import registry
@@ -56,10 +57,19 @@ def _by_ending(path):
 
 
 def _by_content(path):
+    return _by_first_bytes(path) or _by_ending(path)
+
+
+def _by_first_bytes(path):
     start = b""
     with contextlib.suppress(*NOT_READABLE), open_stream(path) as stream:
         start = stream.read(16)
-    return next((name for name, first in CONTENT.items() if start.startswith(first)), None) or _by_ending(path)
+    return next((name for name, first in CONTENT.items() if start.startswith(first)), None)
+
+
+def _at_home(path):
+    """The path with the user's folder for a tilde; a tilde that is nobody's belongs to the name."""
+    return Path(os.path.expanduser(path))
 
 
 class _Method(Displayed, registry.UnifiedReadWrite):
@@ -122,8 +132,13 @@ class ReadMethod(_Method):
     verb = "read"
 
     def __call__(self, path, *, format=None, **options):
-        path = existing_file(Path(path).expanduser())
-        return self.registry.read(self._cls, path, format=self._format(path, format), **options)
+        path = existing_file(_at_home(path))
+        chosen, found = self._format(path, format), _by_first_bytes(path)
+        if found not in (None, chosen):
+            raise UnknownProductError(
+                f"{path}: this is a {found} file, and format={chosen!r} was asked for; leave it out"
+            )
+        return self.registry.read(self._cls, path, format=chosen, **options)
 
 
 class WriteMethod(_Method):
@@ -164,7 +179,7 @@ class WriteMethod(_Method):
     verb = "write"
 
     def __call__(self, path, *, format=None, overwrite=False, **options):
-        path = Path(path).expanduser()
+        path = _at_home(path)
         format = self._format(path, format)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path}: this file is there already; pass overwrite=True to replace it")

@@ -4,7 +4,7 @@ import numpy as np
 
 from specalign.analysis import metrics
 from specalign.data.columns import column_values
-from specalign.plots.style import ACCENT, INK, MUTED, given_axes, new_axes, new_figure, styled, unit_label
+from specalign.plots.style import ACCENT, INK, MUTED, given_axes, ink, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_kiel", "plot_label_bins", "plot_labels"]
 
@@ -188,8 +188,8 @@ def _pairs(name, predicted, true, rows):
 
 def _draw_label(top, bottom, name, truth, values, errors, unit, error_unit, summary):
     ends = [min(truth.min(), values.min()), max(truth.max(), values.max())] if truth.size else [0, 1]
-    top.plot(ends, ends, color=INK, linewidth=0.8, zorder=3)
-    bottom.axhline(0, color=INK, linewidth=0.8, zorder=3)
+    top.plot(ends, ends, color=ink(), linewidth=0.8, zorder=3)
+    bottom.axhline(0, color=ink(), linewidth=0.8, zorder=3)
     _cloud(top, truth, values)
     if np.isfinite(errors).any() and len(truth) <= MANY:
         bottom.errorbar(truth, values - truth, errors, fmt="none", ecolor=MUTED, elinewidth=0.5, alpha=0.4)

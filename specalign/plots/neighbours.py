@@ -9,7 +9,7 @@ from specalign.exceptions import GridMismatchError, MatchError
 from specalign.plots.labels import label_text
 from specalign.plots.projection import Projection, project
 from specalign.plots.spectra import row_of
-from specalign.plots.style import INK, MUTED, PALETTE, instrument_colour, new_axes, new_figure, styled, unit_label
+from specalign.plots.style import MUTED, PALETTE, ink, instrument_colour, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_neighbour_labels", "plot_neighbour_map", "plot_retrieved", "plot_similarity"]
 
@@ -294,7 +294,7 @@ def _draw_links(ax, number, found, start, ends):
     ax.scatter(*ends.T, s=26, color=color, linewidths=0, zorder=3)
     ax.scatter(*ends[same].T, s=70, facecolors="none", edgecolors=color, linewidths=1.3, zorder=3)
     label = f"{found['object_id'][0]}: {'found' if same.any() else 'not'} among its {len(found)}"
-    ax.scatter(*start, s=110, marker="*", color=color, edgecolors=INK, linewidths=0.6, zorder=4, label=label)
+    ax.scatter(*start, s=110, marker="*", color=color, edgecolors=ink(), linewidths=0.6, zorder=4, label=label)
 
 
 def _finish_map(ax, title, lost, why):

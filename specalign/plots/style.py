@@ -1,6 +1,7 @@
 """One look for all figures, without touching matplotlib's global settings or needing a display."""
 
 import functools
+import inspect
 import io
 
 import numpy as np
@@ -13,7 +14,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("figures need matplotlib: pip install 'specalign[plot]'") from error
 
-__all__ = ["given_axes", "instrument_colour", "new_axes", "new_figure", "styled", "unit_label", "wavelength"]
+__all__ = ["given_axes", "ink", "instrument_colour", "new_axes", "new_figure", "styled", "unit_label", "wavelength"]
 
 ACCENT, MUTED, SOFT, INK = "#1f5fa8", "#9aa3ad", "#6b747d", "#22282f"
 
@@ -49,14 +50,32 @@ STYLE = {
 
 
 def styled(function):
-    """Draw with the style of this package, and leave the user's settings as they are."""
+    """Draw with the style of this package, and leave the user's settings and the colours of given axes as they are."""
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def wrapper(*args, **options):
-        with mpl.rc_context(STYLE):
+        ax = signature.bind_partial(*args, **options).arguments.get("ax")
+        with mpl.rc_context(STYLE | _colours_of(ax)):
             return function(*args, **options)
 
     return wrapper
+
+
+def _colours_of(ax):
+    """Settings that fit axes of the user's own: on a dark ground, text and new axes are those of a dark style."""
+    axes = [one for one in np.ravel(np.asarray(ax, dtype=object)) if hasattr(one, "get_figure")]
+    if not axes:
+        return {}
+    text, grid = axes[0].xaxis.label.get_color(), axes[0].xaxis.get_gridlines()[:1]
+    names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    lines = {"axes.grid": grid[0].get_visible(), "grid.color": grid[0].get_color()} if grid else {}
+    return dict.fromkeys(names, text) | lines | {"axes.facecolor": axes[0].get_facecolor()}
+
+
+def ink():
+    """The colour of text, and of lines that stand out, in the figure that is drawn."""
+    return mpl.rcParams["text.color"]
 
 
 class ShownFigure(Figure):

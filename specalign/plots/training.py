@@ -83,7 +83,7 @@ def plot_training(history, ax=None):
     top.axvline(history.best_epoch, color=SOFT, linestyle=":", label="weights kept")
     if len(epochs):
         top.axvline(epochs["epoch"][-1], color=SOFT, linestyle="-", linewidth=0.9, label="end")
-    top.legend(fontsize=8, loc="upper right", ncols=2, frameon=True, facecolor="white", edgecolor="none")
+    top.legend(fontsize=8, loc="upper right", ncols=2, frameon=True, edgecolor="none")
     bottom.xaxis.get_major_locator().set_params(integer=True)
     bottom.set(xlabel="Epoch [number]", ylabel="Rate [1 / step]")
     for ax in (top, bottom):

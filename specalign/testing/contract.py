@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from specalign.display import Displayed
 from specalign.exceptions import ContractError, ContractWarning, SpecalignWarning
 from specalign.testing.results import CheckTable
 
@@ -60,8 +61,8 @@ def skip(reason):
     raise unittest.SkipTest(reason)
 
 
-@dataclass
-class Contract:
+@dataclass(repr=False)
+class Contract(Displayed):
     """The named checks of one kind of plugin, in order.
 
     A check is a function of a subject and a `numpy.random.Generator`. It returns where the plugin does what it
@@ -103,6 +104,9 @@ class Contract:
     kind: str
     subject: object
     checks: dict = field(default_factory=dict)
+
+    def _facts(self):
+        return {"kind": self.kind, "checks": f"{len(self.checks)}: {', '.join(self.checks)}"}
 
     def check(self, function):
         """Add a check: a decorator.

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from astropy.extern.configobj.configobj import ParseError
 
 import specalign as sa
 from specalign import config
 from specalign.config import conf, get_cache_folder, limited_threads, progress_bar, wants_progress
+from specalign.exceptions import SettingError
 from specalign.instruments import resampling
 
 
@@ -49,6 +51,28 @@ def test_a_setting_of_the_wrong_kind_is_refused():
         conf.threads = -1
     with pytest.raises(TypeError, match="progress not valid"):
         conf.progress = "perhaps"
+
+
+def test_a_file_with_a_wrong_value_is_named(tmp_path):
+    (tmp_path / "specalign").mkdir()
+    path = tmp_path / "specalign" / "specalign.cfg"
+    path.write_text("threads = -1\n")
+    code = (
+        "import specalign as sa\nfrom specalign.exceptions import SettingError\n"
+        "try:\n    sa.conf.threads\nexcept SettingError as error:\n    print(error)"
+    )
+    said = run(code, XDG_CONFIG_HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert said.startswith(f"{path}: the setting 'threads' cannot be read (")
+    assert 'the value "-1" is too small' in said
+
+
+def test_a_file_that_is_no_list_of_settings_is_named(monkeypatch):
+    def unreadable(*args, **options):
+        raise ParseError("Invalid line")
+
+    monkeypatch.setattr("astropy.config.configuration.get_config", unreadable)
+    with pytest.raises(SettingError, match=r"specalign.cfg: the setting 'progress' cannot be read \(Invalid line\)"):
+        _ = conf.progress
 
 
 def test_every_setting_is_documented_and_shown():

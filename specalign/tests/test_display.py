@@ -13,6 +13,7 @@ import pytest
 from astropy.table import QTable
 
 import specalign as sa
+from specalign import fetch
 from specalign.alignment import History, LabelHistory, LabelRegressor
 from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.objectives import InfoNCE
@@ -25,6 +26,7 @@ from specalign.data.scheme import LabelScheme
 from specalign.data.splits import StarSplit
 from specalign.display import Displayed, brief, html_table
 from specalign.encoders.layers import summary
+from specalign.fetch.results import Outcome
 from specalign.instruments.continuum import Continuum, MedianFlux, Pivot, Unchanged
 from specalign.instruments.masking import DetectorGap, Window
 from specalign.instruments.measured import MeasuredVelocity
@@ -35,6 +37,7 @@ from specalign.io.votable import VOTable
 from specalign.plots import Section, project
 from specalign.plugins import Plugin
 from specalign.prediction import TrainingDomain
+from specalign.testing.contract import Contract
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 NASTY = "<script>alert('1')</script>&"
@@ -104,9 +107,11 @@ EXAMPLES = {
     "Aligner": lambda: sa.Aligner(["apogee", "nirspec"]),
     "ColumnScaler": lambda: ColumnScaler("standard", (0.0,), (1.0,)),
     "Continuum": lambda: Continuum(np.array([[0, 5]])),
+    "Contract": lambda: Contract(NASTY, None, {NASTY: None}),
     "DetectorGap": lambda: DetectorGap(1.0, 2.0, 3.0, (NASTY,)),
     "EmbeddingTable": embeddings,
     "Encoder": encoder,
+    "FetchConf": lambda: fetch.conf,
     "FluxLabelModel": lambda: FluxLabelModel(hidden=8),
     "History": history,
     "InfoNCE": InfoNCE,
@@ -124,6 +129,7 @@ EXAMPLES = {
     "MedianFlux": MedianFlux,
     "NetworkEnsemble": lambda: NetworkEnsemble(hidden=8),
     "Origin": lambda: Origin(Path(NASTY)),
+    "Outcome": lambda: Outcome(NASTY, NASTY, "missing", Path(NASTY), NASTY),
     "Pivot": lambda: Pivot(3),
     "PixelEdges": lambda: pixel_edges(np.arange(5.0)),
     "Plugin": lambda: Plugin(NASTY, "d", "m", "a"),
@@ -132,6 +138,7 @@ EXAMPLES = {
     "Projection": lambda: project(embeddings()),
     "ResampledRows": lambda: ResampledRows(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3), np.uint32)),
     "Section": lambda: Section(NASTY, NASTY),
+    "Session": lambda: fetch.Session(cache=NASTY),
     "SmoothingWeights": lambda: SmoothingWeights(*[np.arange(3)] * len(SmoothingWeights._fields)),
     "StarIndex": lambda: join_stars({NASTY: ["a"], "b": ["a"]}),
     "StarLoader": loader,
@@ -269,3 +276,8 @@ def test_a_subclass_says_its_facts():
 
     assert "<script" not in Star()._repr_html_()
     assert repr(Star()) == f"<Star: name {NASTY}>"
+
+
+def test_a_class_of_ones_own_needs_neither_fields_nor_a_docstring():
+    one = type("Own", (Displayed,), {"__doc__": None})()
+    assert repr(one) == "<Own: rule none stated>"

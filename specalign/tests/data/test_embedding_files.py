@@ -54,6 +54,46 @@ def test_the_content_counts_more_than_the_ending(tmp_path):
     assert_same(EmbeddingTable.read(tmp_path / "table.ecsv"), make())
 
 
+@pytest.mark.parametrize(("form", "other"), [("fits", "ecsv"), ("ecsv", "parquet"), ("parquet", "fits")])
+def test_a_wrong_format_is_not_taken_for_damage(form, other, tmp_path):
+    make().write(tmp_path / "table.dat", format=form)
+    with pytest.raises(UnknownProductError, match=f"table.dat: this is a {form} file, and format='{other}' was asked"):
+        EmbeddingTable.read(tmp_path / "table.dat", format=other)
+
+
+def test_a_tilde_that_is_nobodys_belongs_to_the_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make().write("~nobody at all.fits")
+    assert_same(EmbeddingTable.read("~nobody at all.fits"), make())
+    assert [path.name for path in tmp_path.iterdir()] == ["~nobody at all.fits"]
+
+
+def test_a_disk_that_fills_up_within_an_array_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "table.fits"
+    make().write(path)
+
+    def full(*args, **options):
+        raise OSError("65520 requested and 28720 written")
+
+    monkeypatch.setattr(fits.HDUList, "writeto", full)
+    with pytest.raises(OSError, match=r"table.fits: 65520 requested and 28720 written \(while writing; nothing was"):
+        make(("a",)).write(path, overwrite=True)
+    assert_same(EmbeddingTable.read(path), make())
+
+
+def test_facts_that_do_not_fit_are_damage(tmp_path):
+    """Written anew without checksums."""
+    make().write(tmp_path / "a.fits")
+    for facts in (b'{"blocks": []}', b'{"vectors": 1, "snr": 2, "other": 3}', b"[]"):
+        with fits.open(tmp_path / "a.fits", memmap=False) as hdus:
+            plain = fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(hdus[1].data, name="EMBEDDINGS")])
+            plain[0].header["CONTENT"], plain[1].header["DIMENSIO"] = hdus[0].header["CONTENT"], 4
+            plain.append(fits.ImageHDU(np.frombuffer(facts, np.uint8), name="META"))
+            plain.writeto(tmp_path / "b.fits", overwrite=True)
+        with pytest.raises(CorruptFileError, match=r"b\.fits"):
+            EmbeddingTable.read(tmp_path / "b.fits")
+
+
 def test_a_packed_file_is_read(tmp_path):
     make().write(tmp_path / "table.fits.gz")
     assert (tmp_path / "table.fits.gz").read_bytes()[:2] == b"\x1f\x8b"

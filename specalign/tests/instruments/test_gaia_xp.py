@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import warnings
@@ -22,7 +23,7 @@ def peer(shared):
     path = shared / "data" / "spectra" / "gaia_xp" / "XP_CONTINUOUS_RAW.csv"
     silence = io.StringIO()
     quiet = (warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence))
-    with quiet[0], quiet[1], quiet[2], np.printoptions():
+    with quiet[0], quiet[1], quiet[2], np.printoptions(), gaia_xp._figure_settings_kept():
         warnings.simplefilter("ignore")
         from gaiaxpy import calibrate
 
@@ -30,15 +31,26 @@ def peer(shared):
     return np.stack(table["flux"]), np.stack(table["flux_error"]), path
 
 
-def test_numpy_prints_as_before_once_gaiaxpy_was_used():
-    """In a process of its own, since importing GaiaXPy changes how numpy prints."""
+def test_numpy_prints_and_figures_look_as_before_once_gaiaxpy_was_used():
+    """In a process of its own, since importing GaiaXPy changes how numpy prints, and switches LaTeX on."""
     pytest.importorskip("pandas")
     code = (
         "import numpy as np; from specalign.instruments.gaia_xp import sampling_matrix\n"
-        "before = np.get_printoptions(); sampling_matrix(); print(np.get_printoptions() == before)"
+        "before = np.get_printoptions(); sampling_matrix(); print(np.get_printoptions() == before)\n"
+        "import sys; settings = sys.modules['matplotlib'].rcParams\n"
+        "print('gaiaxpy.plotter.plotter' in sys.modules, settings['text.usetex'], settings['font.size'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True"]
+    environment = {**os.environ, "MATPLOTLIBRC": os.devnull}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["True", "True", "False", "10.0"]
+
+
+def test_figure_settings_of_the_user_outlive_gaiaxpy():
+    mpl = pytest.importorskip("matplotlib")
+    with mpl.rc_context({"font.size": 7.0}):
+        with gaia_xp._figure_settings_kept():
+            mpl.rcParams["text.usetex"] = True
+        assert (mpl.rcParams["text.usetex"], mpl.rcParams["font.size"]) == (False, 7.0)
 
 
 def test_samples_and_errors_are_those_of_gaiaxpy(peer):

@@ -77,7 +77,7 @@ def test_the_packing_of_correlations():
 
 
 def test_the_packing_is_that_of_gaiaxpy():
-    with np.printoptions():  # which GaiaXPy changes
+    with pytest.importorskip("matplotlib").rc_context(), np.printoptions():  # which GaiaXPy changes
         functions = pytest.importorskip("gaiaxpy.core.generic_functions", exc_type=ImportError)
     packed = synthetic.xp_arrays()[2]
     assert correlation_matrix(packed, 55).tolist() == functions.array_to_symmetric_matrix(packed, 55).tolist()

@@ -3,10 +3,13 @@
 import sys
 
 import astropy.units as u
+import matplotlib as mpl
 import numpy as np
 import pytest
 from astropy.table import QTable, vstack
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from specalign import EmbeddingTable, LabelModel
 from specalign.alignment import History, LabelHistory
@@ -73,15 +76,36 @@ def test_axes_that_are_given_are_drawn_into_and_returned(name, apogee, found, la
     for ax in np.ravel(axes):
         assert ax.has_data()
     assert figure._suptitle is None
-    figure.savefig("/dev/null", format="png")
+    figure.draw_without_rendering()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_new_figure_is_returned_otherwise(name, apogee, found, labels, model):
     figure = objects(apogee, found, labels, model)[name][0]()
     assert isinstance(figure, Figure)
-    assert all(ax.get_xlabel() or ax.get_ylabel() for ax in figure.axes)
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    panels = [ax for ax in figure.axes if ax not in bars]
+    assert panels
+    assert all(ax.get_xlabel() or ax.get_ylabel() or figure.get_supxlabel() for ax in panels)
+    assert all("[" in bar.get_ylabel() for bar in bars)  # a unit, or that there is none
     assert figure._repr_png_()[:4] == b"\x89PNG"  # what a notebook shows
+
+
+@pytest.mark.parametrize("name", ["coloured", "history", "neighbour labels", "one label"])
+def test_text_can_be_read_on_a_dark_figure(name, apogee, found, labels, model):
+    plot, n = objects(apogee, found, labels, model)[name]
+    with mpl.rc_context({}):
+        mpl.style.use("dark_background")
+        figure = Figure()
+        axes = figure.subplots(1, n)
+    before = dict(mpl.rcParams)
+    plot(ax=axes)
+    assert dict(mpl.rcParams) == before
+    for text in figure.findobj(Text):
+        if text.get_text():
+            assert min(to_rgb(text.get_color())) > 0.6, text
+    for ax in figure.axes:
+        assert max(to_rgb(ax.get_facecolor())) < 0.3
 
 
 @pytest.mark.parametrize("name", ["two colours", "history", "label history", "labels"])
