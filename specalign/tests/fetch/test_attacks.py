@@ -198,6 +198,30 @@ def test_a_session_serves_after_an_interruption(server, content, session):
     session.perform(lambda: download.RemoteFile("1", "", server.url + ADDRESS, None).request({}), lambda *_: None)
 
 
+def test_an_interruption_is_that_of_its_own_call(session):
+    """Two threads share a session, as in a notebook and its helper: the one that fails does not stop the other."""
+    stopped, begun, found = threading.Event(), threading.Event(), []
+
+    def patient(job):
+        begun.set()
+        stopped.wait(10)
+        session.check()
+        return job
+
+    thread = threading.Thread(target=lambda: found.extend(session.run(patient, [1, 2])))
+    thread.start()
+    begun.wait(10)
+    with pytest.raises(OSError, match="full"):
+        session.run(full, [1])
+    stopped.set()
+    thread.join()
+    assert found == [1, 2]
+
+
+def full(job):
+    raise OSError("full")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[1]", "null", "[" * 100000, '{"url": 5}', '{"sha256": [], "size": {}}', "\0", "\xff"],
