@@ -57,7 +57,7 @@ class Session:
     Raises
     ------
     specalign.exceptions.FetchError
-        More than 4 connections, or a negative number.
+        More than 4 connections, or a number that makes no sense as a limit.
 
     Examples
     --------
