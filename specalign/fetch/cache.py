@@ -5,6 +5,7 @@ complete is ``.name.fits.part``.  Neither is a spectrum to whoever reads the fol
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ try:
 except ImportError:  # a system without POSIX locks: processes do not wait for each other, and share no partial files
     fcntl = None
 
-__all__ = ["Cache", "digest", "read_json", "write_json"]
+__all__ = ["Cache", "digest", "naming", "read_json", "write_json"]
 
 _POLL = 0.2  # seconds between two looks at a lock
 
@@ -80,7 +81,7 @@ class Cache:
         return None
 
     def publish(self, part, path, facts):
-        """Give a complete file its name, and write its manifest.
+        """Write the manifest of a complete file, and give the file its name.
 
         Parameters
         ----------
@@ -96,10 +97,9 @@ class Cache:
         manifest = {**facts, "size": part.stat().st_size, "sha256": digest(part)}
         manifest |= {"fetched": self._now().isoformat(timespec="seconds"), "specalign": __version__}
         _sync(part)
-        # A file without its manifest is fetched again; an old manifest beside a new file would look like damage.
-        manifest_path(path).unlink(missing_ok=True)
-        os.replace(part, path)
         write_json(manifest_path(path), manifest)
+        # Last: with its name the partial file loses its lock, and another process may begin at once.
+        os.replace(part, path)
         return manifest
 
     @contextlib.contextmanager
@@ -123,9 +123,29 @@ class Cache:
         if not fcntl:
             stream.close()  # such systems rename no open file
         try:
+            _clear(path)
             yield part
         finally:
             stream.close()
+
+    def remove_abandoned(self, folder):
+        """Remove the partial files of a folder that nobody holds.
+
+        Parameters
+        ----------
+        folder : `~pathlib.Path`
+            Of files that cannot be resumed.
+        """
+        for part in folder.glob(".*.part") if fcntl else ():
+            with contextlib.suppress(FileNotFoundError), open(part, "rb") as stream:
+                if _locked(stream) and _is_at(stream, part):
+                    part.unlink()
+
+
+def _clear(path):
+    """Remove what a killed process was about to write beside a file."""
+    for left in path.parent.glob(f".*.tmp-.{glob.escape(path.name)}.*"):
+        left.unlink(missing_ok=True)
 
 
 def _held(part, pause):
@@ -149,6 +169,9 @@ def _locked(stream):
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        advice = f"{error.strerror}: this file system has no locks; name a folder on another one with cache="
+        raise OSError(error.errno, advice, stream.name) from error
     return True
 
 
@@ -182,6 +205,26 @@ def digest(path, algorithm="sha256"):
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
+@contextlib.contextmanager
+def naming(path):
+    """System errors that name no file, such as those of a full disk, name this one.
+
+    Examples
+    --------
+    >>> from specalign.fetch.cache import naming
+    >>> with naming("a.fits"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'a.fits'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
 def read_json(path):
     """The object in a JSON file; None where there is no such file, or it is damaged.
 
@@ -194,7 +237,7 @@ def read_json(path):
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -13,13 +13,14 @@ from urllib.parse import urlencode
 from astropy.io import fits
 
 from specalign.exceptions import CorruptFileError, FetchError, UnknownProductError
+from specalign.fetch.cache import naming
 from specalign.fetch.content import Damage, check_fits, head, is_zip, what_came
 from specalign.fetch.download import RemoteFile, outcome_of
 from specalign.fetch.identifiers import check_limit, unique_ids
 from specalign.fetch.results import FetchTable, Outcome
 from specalign.fetch.session import Session
 from specalign.fetch.settings import conf
-from specalign.fetch.transport import PassingFault, Refusal, Request, chunks
+from specalign.fetch.transport import PassingFault, Refusal, Request, chunks, length_of
 from specalign.io.archives import read_members
 from specalign.io.fits_files import open_fits
 
@@ -29,7 +30,8 @@ DOMAIN = "esac.esa.int"
 TYPES = {"continuous": "XP_CONTINUOUS", "sampled": "XP_SAMPLED"}
 BATCH = 500  # sources a request: what an interruption costs; the service takes 5000
 RELEASE = "Gaia DR3"
-LARGEST_ANSWER = 2**29  # bytes; 500 continuous spectra have about 7 MB, packed
+PATIENCE = 300.0  # seconds; the archive packs an answer before it sends it
+LARGEST_ANSWER = 2**26  # bytes; 500 continuous spectra have about 7 MB, packed
 
 
 def gaia_xp(source_ids, *, form="continuous", limit=None, base_url=None, session=None):
@@ -81,6 +83,7 @@ def gaia_xp(source_ids, *, form="continuous", limit=None, base_url=None, session
     service = _Service(base_url or conf.gaia_url, "" if base_url else DOMAIN, form, session)
     found = {name: outcome for name in names if (outcome := service.cached(name))}
     rest = [name for name in names if name not in found]
+    service.clear()
     batches = [rest[start : start + BATCH] for start in range(0, len(rest), BATCH)]
     for outcomes in session.run(service.fetch, batches, f"Gaia XP {form}"):
         found |= {outcome.id: outcome for outcome in outcomes}
@@ -120,13 +123,17 @@ class _Service:
         mark = hashlib.sha256(",".join(names).encode()).hexdigest()[:16]
         return self.session.cache.path("gaia_xp", "dr3", self.form, f"batch-{mark}.zip")
 
+    def clear(self):
+        """Remove what a killed process left: answers cannot be resumed."""
+        self.session.cache.remove_abandoned(self.session.cache.path("gaia_xp", "dr3", self.form))
+
     def _request(self, names):
         form = {
             "VALID_DATA": "false", "ID": ",".join(names), "RELEASE": RELEASE, "DATA_STRUCTURE": "INDIVIDUAL",
             "FORMAT": "fits", "RETRIEVAL_TYPE": TYPES[self.form], "USE_ZIP_ALWAYS": "true",
         }  # fmt: skip
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return Request(self.url, self.domain, urlencode(form).encode(), headers)
+        return Request(self.url, self.domain, urlencode(form).encode(), headers, PATIENCE)
 
     def _unpacked(self, batch, names):
         """Ask for a batch, and keep a file a source."""
@@ -150,21 +157,29 @@ class _Service:
             members, _ = read_members(part, lambda name: _source_of(name, self.form) is not None)
         except CorruptFileError as error:
             raise Refusal(f"the zip archive is damaged: {str(error).removeprefix(f'{part}: ')}") from None
-        return {_source_of(name, self.form): content for name, content in members}
+        found = {_source_of(name, self.form): content for name, content in members}
+        if len(found) < len(members):
+            raise Refusal("the zip archive has several files of one source")
+        return found
 
     def _kept(self, file, members):
         with outcome_of(file) as outcomes:
             if file.id not in members:
                 reason = f"the archive has no {TYPES[self.form]} spectrum of this source in {RELEASE}"
                 return Outcome(file.id, self.form, "missing", reason=reason, url=file.url)
-            with self.session.cache.only_one(file.path, self.session.pause) as part:
-                part.write_bytes(members[file.id])
-                with _removed_on_error(part):
-                    _check(part, file.id)
-                    facts = {"id": file.id, "product": self.form, "url": file.url, "archive_checksum": None}
-                    manifest = self.session.cache.publish(part, file.path, facts)
-            outcomes.append(_outcome(file, manifest, "downloaded"))
+            outcomes.append(self._written(file, members[file.id]))
         return outcomes[0]
+
+    def _written(self, file, content):
+        alone = self.session.cache.only_one(file.path, self.session.pause)
+        with alone as part, _removed_on_error(part), naming(part):
+            if found := self.cached(file.id, warn=False):  # another process brought it while we waited
+                part.unlink()
+                return found
+            part.write_bytes(content)
+            _check(part, file.id)
+            facts = {"id": file.id, "product": self.form, "url": file.url, "archive_checksum": None}
+            return _outcome(file, self.session.cache.publish(part, file.path, facts), "downloaded")
 
 
 def _outcome(file, manifest, status):
@@ -180,15 +195,15 @@ def _source_of(name, form):
 
 def _save(response, request, part, session):
     """The answer as a file, of the length that is stated."""
-    with open(part, "wb") as stream:
+    with naming(part), open(part, "wb") as stream:
         for piece in chunks(response, request):
             stream.write(piece)
             session.check()
             if stream.tell() > LARGEST_ANSWER:
                 raise Refusal(f"the answer is longer than {LARGEST_ANSWER} bytes")
         size = stream.tell()
-    stated = response.headers.get("Content-Length")
-    if stated is not None and int(stated) != size:
+    stated = length_of(response)
+    if stated not in (None, size):
         raise PassingFault(f"the connection ended after {size} of {stated} bytes")
 
 

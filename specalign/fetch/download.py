@@ -2,20 +2,22 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from specalign.exceptions import UnknownProductError
-from specalign.fetch.cache import digest, read_json, write_json
+from specalign.fetch.cache import digest, naming, read_json, write_json
 from specalign.fetch.content import Damage, check_fits, is_gzip
 from specalign.fetch.results import Outcome
-from specalign.fetch.transport import MissingFile, PassingFault, RangeRefused, Refusal, Request, chunks
+from specalign.fetch.transport import MissingFile, PassingFault, RangeRefused, Refusal, Request, chunks, length_of
 
 __all__ = ["RemoteFile", "fetch_file", "outcome_of"]
 
 LARGEST = 2**31  # bytes; the largest products that are fetched have some tens of megabytes
 DAMAGED_TRIES = 2
+VALIDATORS = (("etag", "ETag"), ("last_modified", "Last-Modified"))
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,15 @@ def _outcome(file, path, manifest, status):
 
 def _fetched(file, session):
     with session.cache.only_one(file.path, session.pause) as part:
+        if found := _found(file, session, warn=False):  # another process fetched it while we waited
+            _discard(part)
+            return found
         try:
-            # Another process may have fetched it while we waited.
-            return _found(file, session, warn=False) or _whole(file, part, session)
-        finally:
+            return _whole(file, part, session)
+        except BaseException:
             if part.exists() and not part.stat().st_size:
                 _discard(part)
+            raise
 
 
 def _whole(file, part, session):
@@ -142,8 +147,8 @@ def _whole(file, part, session):
     state = read_json(_state_path(part)) or {}
     facts = {"id": file.id, "product": file.product, "url": file.url, "archive_checksum": stated}
     facts |= {name: state.get(name) for name in ("etag", "last_modified")}
-    manifest = session.cache.publish(part, path, facts)
     _state_path(part).unlink(missing_ok=True)
+    manifest = session.cache.publish(part, path, facts)  # from here on, the partial file is that of whoever comes next
     return _outcome(file, path, manifest, "downloaded")
 
 
@@ -191,24 +196,27 @@ def _range(file, part):
 
 
 def _validator(state):
-    etag = state.get("etag") or ""
-    return etag if etag and not etag.startswith("W/") else state.get("last_modified")
+    """What tells one version of the file from another; only what may stand in a header."""
+    for name in ("etag", "last_modified"):
+        text = state.get(name)
+        if isinstance(text, str) and text and text.isascii() and text.isprintable() and not text.startswith("W/"):
+            return text
+    return None
 
 
 def _append(response, request, part, session):
     """Write the answer to the partial file: behind what is there, or from the beginning."""
     before = read_json(_state_path(part)) or {}
-    total = _total(response, part)
+    total = _total(response, part, before)
     state = {"url": request.url, "total": total}
-    for name, header in (("etag", "ETag"), ("last_modified", "Last-Modified")):
+    for name, header in VALIDATORS:
         state[name] = response.headers.get(header) or (before.get(name) if response.status == 206 else None)
     write_json(_state_path(part), state)
-    with open(part, "ab") as stream:
+    with naming(part), open(part, "ab") as stream:
         for piece in chunks(response, request):
             stream.write(piece)
             session.check()
-            if stream.tell() > LARGEST:
-                raise Refusal(f"the file is larger than {LARGEST} bytes")
+            _check_size(stream.tell())
         stream.flush()
         os.fsync(stream.fileno())
         size = stream.tell()
@@ -220,18 +228,36 @@ def _append(response, request, part, session):
         raise PassingFault(f"the connection ended after {size} of {total} bytes")
 
 
-def _total(response, part):
+def _check_size(size):
+    if size > LARGEST:
+        raise Refusal(f"the file is larger than {LARGEST} bytes")
+
+
+def _total(response, part, before):
     """Length of the whole file, where stated; the partial file is emptied unless the answer is its continuation."""
-    size = part.stat().st_size
     if response.status == 206:
-        start, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-        if start.partition("-")[0] == str(size) and total.isdigit():
-            return int(total)
+        total = _continued(response, part.stat().st_size, before)
+        if total is None:
+            _empty(part)
+            raise PassingFault("the archive sent another part of the file than was asked for", wait=0.0)
+    else:
         _empty(part)
-        raise PassingFault("the archive sent another part of the file than was asked for", wait=0.0)
-    _empty(part)
-    stated = response.headers.get("Content-Length")
-    return int(stated) if stated and stated.isdigit() else None
+        total = length_of(response)
+    _check_size(total or 0)
+    return total
+
+
+def _continued(response, size, before):
+    """Length of the whole file, if the answer goes on after ``size`` bytes of the same file; otherwise None."""
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", response.headers.get("Content-Range", ""))
+    if not found or int(found[1]) != size:
+        return None
+    # A server may overlook If-Range: one that sends a part states again of which version it is (RFC 9110, 15.3.7).
+    for name, header in VALIDATORS:
+        stated = response.headers.get(header)
+        if size and stated and before.get(name) and stated != before[name]:
+            return None
+    return int(found[2]) if not size or before.get("total") in (None, int(found[2])) else None
 
 
 def _empty(part):

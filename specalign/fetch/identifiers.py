@@ -8,6 +8,7 @@ from specalign.exceptions import FetchError
 
 __all__ = ["check_limit", "checked", "unique_ids"]
 
+_SHOWN = 100
 #: Forms of identifiers, each with an example.
 FORMS = {
     "APOGEE ID": (r"[0-9A-Za-z][\w.+-]{0,40}", "2M17335483-2753043"),
@@ -15,7 +16,7 @@ FORMS = {
     "telescope": (r"apo25m|lco25m|apo1m", "apo25m"),
     "sdss_id": (r"[0-9]{1,12}", "114879184"),
     "obsid": (r"[0-9]{1,15}", "437513049"),
-    "source_id": (r"[1-9][0-9]{0,18}", "5937083312263887616"),
+    "source_id": (r"[1-9][0-9]{0,17}|[1-6][0-9]{18}", "5937083312263887616"),
     "obs_id": (r"jw[0-9]{5}[\w-]{1,90}", "jw02736-o007_s06355_nirspec_f290lp-g395m"),
     "proposal_id": (r"[0-9]{1,5}", "2609"),
     "target_name": (r"[^\x00-\x1f]{1,80}", "M-71"),
@@ -49,10 +50,19 @@ def checked(kind, value):
     '437513049'
     """
     form, example = FORMS[kind]
-    text = value.decode() if isinstance(value, bytes) else str(value)
+    text = _text(value)
     if not re.fullmatch(form, text, flags=re.ASCII) or ".." in text or "--" in text:
-        raise FetchError(f"{kind}: expected something like {example!r}, got {text!r}")
+        raise FetchError(f"{kind}: expected something like {example!r}, got {text[:_SHOWN]!a}")
     return text
+
+
+def _text(value):
+    if value is np.ma.masked:
+        return "-- (masked)"
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except ValueError:  # bytes that are no text, or a number of thousands of digits
+        return ascii(value[:20]) if isinstance(value, bytes) else "a number of thousands of digits"
 
 
 def unique_ids(kind, values):
@@ -79,7 +89,10 @@ def unique_ids(kind, values):
     >>> unique_ids("obsid", [7, "8", 7])
     ['7', '8']
     """
-    values = [values] if isinstance(values, (str, bytes, int, np.integer)) else list(values)
+    try:
+        values = [values] if isinstance(values, (str, bytes)) else list(values)
+    except TypeError:  # one number
+        values = [values]
     if not values:
         raise FetchError(f"{kind}: expected at least one, got none")
     return list(dict.fromkeys(checked(kind, value) for value in values))

@@ -27,7 +27,9 @@ MODES = ("NIRSPEC/MSA", "NIRSPEC/SLIT", "NIRSPEC")
 DISPERSERS = ("g140m", "g140h", "g235m", "g235h", "g395m", "g395h", "prism")
 TOKEN_VARIABLE = "MAST_API_TOKEN"  # the name that MAST's own tools use
 PAGE = 5000  # rows
+MOST_PAGES = 200
 OBSERVATIONS_A_QUERY = 50
+PATIENCE = 300.0  # seconds; some questions take the archive minutes
 LARGEST_ANSWER = 2**27  # bytes of a page of rows
 
 
@@ -147,16 +149,17 @@ class _Archive:
 
     def find(self, wanted, product, disperser, calib_level):
         """Pairs of what was asked for and a row of a file, each file once."""
-        observations = {str(row["obsid"]): row for row in self._observations(wanted) if _uses(row, disperser)}
-        key = next(iter(wanted))
-        numbers, found = list(observations), {}
+        key, found = next(iter(wanted)), {}
+        observations = {_text(row, "obsid"): row for row in self._observations(wanted) if _uses(row, disperser)}
+        numbers = list(observations)
         for start in range(0, len(numbers), OBSERVATIONS_A_QUERY):
             batch = numbers[start : start + OBSERVATIONS_A_QUERY]
             for row in self._ask("Mast.Caom.Products", {"obsid": ",".join(batch)}):
-                parent = next((str(row[k]) for k in ("parent_obsid", "obsID") if str(row.get(k)) in observations), None)
-                if parent and _is_wanted(row, product, calib_level):
-                    found.setdefault(row["dataURI"], (_name_of(observations[parent], key), row))
-        return [pair for pair in found.values() if pair[0] in wanted[key]]
+                parents = [number for k in ("parent_obsid", "obsID") if (number := _text(row, k)) in observations]
+                name = _asked_name(observations[parents[0]], key, wanted[key]) if parents else None
+                if name and _is_wanted(row, product, calib_level):
+                    found.setdefault(_text(row, "dataURI"), (name, row))
+        return list(found.values())
 
     def _observations(self, wanted):
         filters = [_filter("obs_collection", ["JWST"]), _filter("instrument_name", MODES)]
@@ -173,22 +176,26 @@ class _Archive:
             question = {"service": service, "params": params, "format": "json", "pagesize": PAGE, "page": page}
             answer = self._answer(question)
             rows += answer.get("data") or []
-            pages = int((answer.get("paging") or {}).get("pagesFiltered") or 1)
+            pages = (answer.get("paging") or {}).get("pagesFiltered") or 1
             page += 1
+            if not 1 <= pages <= MOST_PAGES:
+                raise Refusal(f"MAST lists {pages} pages of rows, and not more than {MOST_PAGES} are read")
         return rows
 
     def _answer(self, question):
         data = urlencode({"request": json.dumps(question)}, quote_via=quote).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/plain"}
-        request = Request(f"{self.base}/api/v0/invoke", self.domain, data, headers, secret_headers=self.secret)
+        address = f"{self.base}/api/v0/invoke"
+        request = Request(address, self.domain, data, headers, PATIENCE, secret_headers=self.secret)
         return self.session.perform(lambda: request, _read_answer)
 
     def file(self, name, product, row):
         """The file of a row; an `Outcome` where it cannot be had."""
-        uri = str(row["dataURI"])
-        found = re.fullmatch(r"mast:JWST/product/(jw[\w.-]+\.fits)", uri, flags=re.ASCII)
+        uri = _text(row, "dataURI")
+        found = re.fullmatch(r"mast:JWST/product/(jw[\w.-]{1,110}\.fits)", uri, flags=re.ASCII)
         if not found:
-            return Outcome(name, product, "failed", reason=f"the archive lists a file with the odd address {uri!r}")
+            reason = f"the archive lists a file with the odd address {uri[:200]!r}"
+            return Outcome(name, product, "failed", reason=reason)
         url = f"{self.base}/api/v0.1/Download/file?uri={quote(uri, safe=':/')}"
         if row.get("dataRights") == "EXCLUSIVE_ACCESS" and not self.secret:
             reason = "the file is not public yet; pass token= if you may have it"
@@ -208,12 +215,17 @@ def _read_answer(response, request):
     try:
         answer = json.loads(content)
         status = answer["status"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refusal(f"MAST sent {what_came(content[:500])} instead of rows") from None
     if status == "EXECUTING":
         raise PassingFault("MAST is still at work on the question")
     if status != "COMPLETE":
         raise Refusal(f"MAST says {status}: {' '.join(str(answer.get('msg', '')).split())[:200]}")
+    rows, paging = answer.get("data") or [], answer.get("paging") or {}
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows) and isinstance(paging, dict)):
+        raise Refusal("MAST sent something else than rows")
+    if not isinstance(paging.get("pagesFiltered", 1), (int, type(None))):
+        raise Refusal("MAST does not say how many pages there are")
     return answer
 
 
@@ -225,12 +237,20 @@ def _uses(observation, disperser):
     return disperser.lower() in re.split(r"[;_-]", words)
 
 
+def _text(row, name):
+    """A value of a row as text; empty where there is none."""
+    value = row.get(name)
+    return "" if value is None else str(value)
+
+
 def _is_wanted(row, product, calib_level):
     """A science file of the kind; the level is not stated everywhere, and then nothing is left out for it."""
-    name, level = str(row.get("productFilename", "")), row.get("calib_level")
-    return name.endswith(f"_{product}.fits") and (level is None or int(level) == calib_level)
+    levels = ("", str(calib_level))
+    return _text(row, "productFilename").endswith(f"_{product}.fits") and _text(row, "calib_level") in levels
 
 
-def _name_of(observation, key):
-    value = str(observation[key])
-    return str(int(value)) if key == "proposal_id" and value.isdigit() else value
+def _asked_name(observation, key, names):
+    """The name by which an observation was asked for; the archive does not mind capital letters, or leading zeros."""
+    value = _text(observation, key)
+    value = value.lstrip("0") if key == "proposal_id" else value.casefold()
+    return next((name for name in names if name.casefold() == value), None)

@@ -2,14 +2,15 @@
 
 A star's files lie in a folder a telescope and field, which its name does not tell.  They come from a catalogue of the
 user's (allStar, allStarLite; allVisit for visits), or from the tables apogeeStar and apogeeVisit of the Catalog Archive
-Server, asked through astroquery (https://skyserver.sdss.org/dr17/MoreTools/browser).  What was found is kept in the
-cache: a release does not change.
+Server (https://skyserver.sdss.org/dr17/MoreTools/browser), with the questions of astroquery.  What was found is kept in
+the cache: a release does not change.
 """
 
 import csv
 import io
 import re
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import numpy as np
 from astropy.io import fits
@@ -20,10 +21,13 @@ from specalign.fetch.cache import read_json, write_json
 from specalign.fetch.content import what_came
 from specalign.fetch.identifiers import checked
 from specalign.fetch.settings import conf
-from specalign.fetch.transport import PASSING, PassingFault, Refusal
+from specalign.fetch.transport import MissingFile, PassingFault, Refusal, Request, read_all
 
 __all__ = ["Place", "find_places"]
 
+DOMAIN = "sdss.org"
+PATIENCE = 300.0  # seconds
+LARGEST_ANSWER = 2**24  # bytes
 IDS_A_QUERY = 100  # about 3000 characters of SQL, in an address
 SQL = {
     # The field's name begins with a letter in the answer, so that nobody reads 000+08 or 4507 as a number.
@@ -115,8 +119,8 @@ def find_places(ids, kind, release, session, catalogue=None):
         batch = rest[start : start + IDS_A_QUERY]
         try:
             known, odd = _asked(batch, kind, release, session)
-        except (PassingFault, Refusal) as fault:
-            known, odd = {}, dict.fromkeys(batch, str(fault))
+        except (MissingFile, PassingFault, Refusal) as fault:
+            known, odd = {}, dict.fromkeys(batch, f"SkyServer: {fault}")
         found |= known
         faults |= {name: f"its field could not be looked up: {reason}" for name, reason in odd.items()}
     return found, faults
@@ -130,11 +134,23 @@ def _in_catalogue(ids, catalogue, kind):
     wanted, found = set(ids), {name: [] for name in ids}
     names = np.char.strip(np.asarray(columns["APOGEE_ID"]).astype(str))
     for row in np.flatnonzero(np.isin(names, list(wanted))):
-        values = [str(np.asarray(columns[name][row]).astype(str)).strip() for name in _CATALOGUE if name in columns]
-        place = Place(*values)
+        place = _place_in(columns, row)
         if place not in found[place.apogee_id]:
             found[place.apogee_id].append(place)
     return found
+
+
+def _place_in(columns, row):
+    """The place that a row of a catalogue tells; where it tells no file, that follows from the rest."""
+    values = [_cell(columns[name][row]) for name in _CATALOGUE if name in columns]
+    try:
+        return Place(*values)
+    except FetchError as error:
+        raise FetchError(f"row {row} of the catalogue, star {values[0]!r}: {error}") from None
+
+
+def _cell(value):
+    return "" if value is np.ma.masked else str(np.asarray(value).astype(str)).strip()
 
 
 def _columns_of(catalogue):
@@ -154,8 +170,13 @@ def _memory(name, kind, release, session):
 
 
 def _remembered(name, kind, release, session):
+    """Places that SkyServer told earlier; a memory that was changed counts as none."""
     found = read_json(_memory(name, kind, release, session)) or {}
-    return [Place(*values) for values in found.get("places", [])]
+    try:
+        places = [Place(*values) for values in found.get("places", [])]
+    except (FetchError, TypeError):
+        return []
+    return places if all(place.apogee_id == name for place in places) else []
 
 
 def _asked(ids, kind, release, session):
@@ -183,37 +204,28 @@ def _asked(ids, kind, release, session):
 
 def _query(ids, kind, release, session):
     listed = ", ".join(f"'{checked('APOGEE ID', name)}'" for name in ids)
-    text = session.repeat(
-        conf.skyserver_url, lambda: _answer(f"{SQL[kind]} WHERE apogee_id IN ({listed})", release, session)
-    )
+    sql = f"{SQL[kind]} WHERE apogee_id IN ({listed})"
+    request = Request(_address(sql, release), DOMAIN, patience=PATIENCE)
+    content = session.perform(lambda: request, lambda answer, asked: read_all(answer, asked, LARGEST_ANSWER))
+    text = content.decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
     names = tuple(lines[0].split(",")) if lines else ()
     if names != _COLUMNS:
-        raise Refusal(f"SkyServer sent {what_came(text.encode()[:500])} instead of a table of places")
+        raise Refusal(f"it sent {what_came(content[:500])} instead of a table of places")
     return rows
 
 
-def _answer(sql, release, session):
-    """The text of SkyServer's answer, through astroquery, whose own cache of responses is not used."""
+def _address(sql, release):
+    """The address of a question: astroquery knows the page and its form, and the session asks, as politely as ever."""
     try:
-        import requests
         from astroquery.sdss import SDSS
-        from astroquery.sdss import conf as sdss_conf
     except ImportError as error:
         raise MissingExtraError(
             f"to look up where APOGEE stars lie, {error.name} is needed, which is not installed; run: pip install "
             "'specalign[fetch]', or pass catalogue= with the columns APOGEE_ID, TELESCOPE, FIELD and FILE"
         ) from error
-    try:
-        with sdss_conf.set_temp("skyserver_baseurl", conf.skyserver_url.rstrip("/")):
-            number = int(release.removeprefix("dr"))
-            answer = SDSS.query_sql_async(sql, data_release=number, timeout=session.timeout, cache=False)
-    except requests.RequestException as error:
-        raise PassingFault(f"SkyServer does not answer ({type(error).__name__})", answered=False) from None
-    if answer.status_code in PASSING:
-        wait = answer.headers.get("Retry-After", "")
-        raise PassingFault(f"SkyServer answered {answer.status_code}", wait=float(wait) if wait.isdigit() else None)
-    if answer.status_code != 200:
-        raise Refusal(f"SkyServer answered {answer.status_code} with {what_came(answer.content[:500])}")
-    return answer.text
+    number = int(release.removeprefix("dr"))
+    form = SDSS.query_sql_async(sql, data_release=number, get_query_payload=True)
+    page = SDSS.QUERY_URL_SUFFIX_DR_NEW.format(dr=number)
+    return f"{conf.skyserver_url.rstrip('/')}{page}?{urlencode(form)}"

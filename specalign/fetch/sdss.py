@@ -165,8 +165,9 @@ class _Sas:
         else:
             file = f"aspcap{file[2:]}"
             parts = ("aspcap", apred, aspcap, place.telescope, place.field)
-            # synspec_rev1 holds links to files of synspec, where those were not made anew.
+            # synspec_rev1 holds links to files of synspec, where those were not made anew: all but the southern ones.
             trees = dict.fromkeys((aspcap, aspcap.partition("_")[0]))
+            trees = trees if place.telescope == "lco25m" else reversed(trees)
             lists = [f"{apred}_{tree}_{place.telescope}_{place.field}.sha1sum" for tree in trees]
         return self._file(name, ("apogee", "spectro", *parts), file, lists)
 

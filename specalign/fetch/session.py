@@ -1,5 +1,6 @@
 """How politely and into which folder files are fetched."""
 
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,8 +18,11 @@ from specalign.fetch.transport import PassingFault, open_url
 
 __all__ = ["Session"]
 
+log = logging.getLogger(__name__)
+
 SILENCE = 60.0  # seconds for which a host that did not answer is not tried again
 MOST_CONNECTIONS = 4
+LONGEST = 86400.0  # seconds
 
 
 class Stopped(Exception):
@@ -54,7 +58,7 @@ class Session(Displayed):
     Raises
     ------
     specalign.exceptions.FetchError
-        More than 4 connections, or a negative number.
+        More than 4 connections, or a number that makes no sense as a limit.
 
     Examples
     --------
@@ -78,15 +82,19 @@ class Session(Displayed):
         self.progress = progress
         self._rng = np.random.default_rng(seed)
         self._sleep, self._clock = sleep, clock
-        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._lock, self._here = threading.Lock(), threading.local()
         self._next, self._silent = {}, {}
 
     def _check(self):
-        if not 1 <= self.connections <= MOST_CONNECTIONS:
+        if self.connections not in range(1, MOST_CONNECTIONS + 1):
             raise FetchError(f"connections: expected 1 to {MOST_CONNECTIONS}, got {self.connections}")
-        for name in ("delay", "retries", "backoff", "max_wait", "timeout"):
-            if not getattr(self, name) >= 0:
+        if not isinstance(self.retries, (int, np.integer)):
+            raise FetchError(f"retries: expected a whole number, got {self.retries}")
+        for name in ("delay", "retries", "backoff", "max_wait"):
+            if not 0 <= getattr(self, name) < np.inf:
                 raise FetchError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 < self.timeout <= LONGEST:
+            raise FetchError(f"timeout: expected more than 0 and at most {LONGEST:.0f}, got {self.timeout}")
 
     def __repr__(self):
         return f"Session({', '.join(f'{name}={value!r}' for name, value in self._facts().items())})"
@@ -116,8 +124,9 @@ class Session(Displayed):
         KeyboardInterrupt, OSError
             Files that were not complete stay as they are, and are resumed by the next call.
         """
-        self._stop.clear()
-        with ThreadPoolExecutor(self.connections, thread_name_prefix="specalign-fetch") as pool:
+        stop = threading.Event()
+        workers = {"thread_name_prefix": "specalign-fetch", "initializer": self._join, "initargs": (stop,)}
+        with ThreadPoolExecutor(int(self.connections), **workers) as pool:
             futures = [pool.submit(work, job) for job in jobs]
             with progress_bar(progress=self.progress, total=len(jobs), desc=description, unit="file") as bar:
                 try:
@@ -125,10 +134,14 @@ class Session(Displayed):
                         future.result()
                         bar.update()
                 except BaseException:
-                    self._stop.set()
+                    stop.set()
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise
         return [future.result() for future in futures]
+
+    def _join(self, stop):
+        """What begins in a thread: it learns whether the call that it works for was interrupted."""
+        self._here.stop = stop
 
     def perform(self, make_request, action):
         """Send a request politely, and again after faults that may pass.
@@ -149,7 +162,7 @@ class Session(Displayed):
 
         def attempt():
             request = make_request()
-            with open_url(request, self.timeout, self.now) as response:
+            with open_url(request, self.timeout, self.now, self._clock) as response:
                 return action(response, request)
 
         return self.repeat(make_request().url, attempt)
@@ -185,10 +198,11 @@ class Session(Displayed):
         wait = self._wait_of(attempt) if fault.wait is None else fault.wait
         if wait > self.max_wait:
             raise PassingFault(f"{fault}, and asks to wait {wait:.0f} s; try again later") from None
-        if attempt == self.retries:
+        if attempt >= min(self.retries, self.retries if fault.retries is None else fault.retries):
             if not fault.answered:
                 self._silent[host] = (str(fault), self._clock())
             raise PassingFault(f"{fault}, {attempt + 1} times; try again later", answered=fault.answered) from None
+        log.info("%s; tried again in %.0f s", fault, wait)
         with self._lock:
             self._next[host] = max(self._next.get(host, 0.0), self._clock() + wait)
 
@@ -210,10 +224,12 @@ class Session(Displayed):
     def pause(self, seconds):
         """Wait, but not after an interruption."""
         if seconds > 0:
-            (self._sleep or self._stop.wait)(seconds)
+            stop = getattr(self._here, "stop", None)
+            (self._sleep or (stop.wait if stop else time.sleep))(seconds)
         self.check()
 
     def check(self):
-        """Raise where another thread was interrupted: nothing more is begun."""
-        if self._stop.is_set():
+        """Raise where the call that this thread works for was interrupted: nothing more is begun."""
+        stop = getattr(self._here, "stop", None)
+        if stop and stop.is_set():
             raise Stopped

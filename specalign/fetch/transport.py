@@ -9,7 +9,9 @@ import email.utils
 import http.client
 import os
 import platform
+import re
 import ssl
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from specalign import __version__
 from specalign.exceptions import FetchError
+from specalign.fetch.connection import handlers
 
 __all__ = [
     "MissingFile",
@@ -26,6 +29,7 @@ __all__ = [
     "Request",
     "chunks",
     "find_token",
+    "length_of",
     "open_url",
     "read_all",
 ]
@@ -33,6 +37,7 @@ __all__ = [
 CHUNK = 2**16  # bytes
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 ABSENT = (404, 410)
+UNREACHED_RETRIES = 2  # of a host to which there is no way; without a network, more of them only cost time
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 USER_AGENT = f"specalign/{__version__} Python/{platform.python_version()}"
 
@@ -52,13 +57,13 @@ class RangeRefused(Refusal):
 class PassingFault(Exception):
     """A fault that may pass.
 
-    ``wait`` is how long the server asks to wait, in seconds, or None; ``answered`` says that the host answered at all.
+    ``wait`` is how long the server asks to wait, in seconds, or None; ``answered`` says that the host answered at all;
+    ``retries`` is how often it makes sense to try again, or None.
     """
 
-    def __init__(self, reason, wait=None, answered=True):
+    def __init__(self, reason, wait=None, answered=True, retries=None):
         super().__init__(reason)
-        self.wait = wait
-        self.answered = answered
+        self.wait, self.answered, self.retries = wait, answered, retries
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,9 @@ class Request:
     data : bytes or None
         A form, which makes it a POST.
     headers : dict
+    patience : float
+        Seconds that the archive may be silent while it makes the answer, where that is longer than the session's
+        timeout.
     secret_query, secret_headers : dict
         Credentials, added when the request is sent, and never shown.
 
@@ -81,13 +89,14 @@ class Request:
     --------
     >>> from specalign.fetch.transport import Request
     >>> Request("https://example.org/f", secret_query={"token": "abc"})
-    Request(url='https://example.org/f', domain='', data=None, headers={})
+    Request(url='https://example.org/f', domain='', data=None, headers={}, patience=0.0)
     """
 
     url: str
     domain: str = ""
     data: bytes | None = None
     headers: dict = field(default_factory=dict)
+    patience: float = 0.0
     secret_query: dict = field(default_factory=dict, repr=False)
     secret_headers: dict = field(default_factory=dict, repr=False)
 
@@ -109,8 +118,16 @@ class Request:
         secrets = [*self.secret_query.values(), *(value.split()[-1] for value in self.secret_headers.values())]
         for secret in filter(None, secrets):
             for shown in {secret, quote(secret, safe=""), urlencode({"": secret})[1:]}:
-                text = text.replace(shown, "***")
+                text = _without(text, shown)
         return text
+
+
+def _without(text, secret):
+    """A text without a secret, or the beginning of one where a message was cut and ends with dots."""
+    text = text.replace(secret, "***")
+    for end in range(len(secret) - 1, 3, -1):
+        text = text.replace(f"{secret[:end]}...", "***...")
+    return text
 
 
 def find_token(token, variable, url, domain):
@@ -131,16 +148,24 @@ def find_token(token, variable, url, domain):
     str
         Empty where there is none.
 
+    Raises
+    ------
+    specalign.exceptions.FetchError
+        It has characters that no token has (RFC 6750, section 2.1); the message does not show it.
+
     Examples
     --------
     >>> from specalign.fetch.transport import find_token
     >>> find_token("abc", "LAMOST_TOKEN", "https://mirror.example.org", "lamost.org")
     'abc'
     """
-    if token is not None:
-        return token
     host = urlsplit(url).hostname or ""
-    return os.environ.get(variable, "") if host == domain or host.endswith(f".{domain}") else ""
+    if token is None:
+        token = os.environ.get(variable, "") if host == domain or host.endswith(f".{domain}") else ""
+    token = token.strip()  # a file that it was read from ends with a line break
+    if not re.fullmatch(r"[\w.~+/-]*=*", token, flags=re.ASCII):
+        raise FetchError(f"{variable}: expected letters, digits and - . _ ~ + / =, and the token has other characters")
+    return token
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -174,7 +199,7 @@ def _origin(url):
 
 
 @contextlib.contextmanager
-def open_url(request, timeout, now):
+def open_url(request, timeout, now, clock=time.monotonic):
     """Open a request.
 
     Parameters
@@ -184,6 +209,8 @@ def open_url(request, timeout, now):
         Seconds without an answer.
     now : callable
         Gives the time as a `~datetime.datetime` with time zone, for ``Retry-After`` dates.
+    clock : callable
+        Gives the seconds of a running clock, for connections that are too slow.
 
     Yields
     ------
@@ -194,11 +221,15 @@ def open_url(request, timeout, now):
     MissingFile, Refusal, PassingFault
     """
     opener = urllib.request.OpenerDirector()  # no file:, ftp: or data: handlers, as build_opener has them
-    for handler in (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler, _Redirects):
+    for handler in handlers(max(timeout, request.patience), clock):
+        opener.add_handler(handler)
+    for handler in (urllib.request.ProxyHandler, _Redirects):
         opener.add_handler(handler())
     for handler in (urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor):
         opener.add_handler(handler())
-    with _judged(request, now), opener.open(_prepared(request), timeout=timeout) as response:
+    with _judged(request, now):
+        response = opener.open(_prepared(request), timeout=timeout)
+    with response:
         yield response
 
 
@@ -225,10 +256,13 @@ def _judged(request, now):
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise Refusal(f"the certificate of {request.host} cannot be trusted") from None
-        raise PassingFault(f"{request.host} does not answer ({_say(request, error.reason)})", answered=False) from None
-    except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
+        reason = f"{request.host} does not answer ({_say(request, error.reason)})"
+        raise PassingFault(reason, answered=False, retries=UNREACHED_RETRIES) from None
+    except (OSError, http.client.HTTPException) as error:
         reason = _say(request, error) if str(error) else type(error).__name__
         raise PassingFault(f"the connection to {request.host} was lost ({reason})", answered=False) from None
+    except ValueError:  # an address to go to that is none, which the library does not name so
+        raise Refusal("the archive redirects to something that is no address") from None
 
 
 def _say(request, reason):
@@ -250,9 +284,8 @@ def _judge_status(request, error, now):
 
 def _retry_after(text, now):
     """Seconds of a Retry-After header, which is a number or a date (RFC 9110, section 10.2.3), or None."""
-    if not text:
-        return None
-    if text.strip().isdigit():
+    text = (text or "").strip()
+    if text.isascii() and text.isdecimal():
         return float(text)
     try:
         return max(0.0, (email.utils.parsedate_to_datetime(text) - now()).total_seconds())
@@ -298,7 +331,23 @@ def read_all(response, request, limit):
         content += piece
         if len(content) > limit:
             raise Refusal(f"the answer is longer than {limit} bytes")
-    stated = response.headers.get("Content-Length")
-    if stated is not None and int(stated) != len(content):
+    stated = length_of(response)
+    if stated not in (None, len(content)):
         raise PassingFault(f"the answer has {len(content)} of {stated} bytes")
     return bytes(content)
+
+
+def length_of(response):
+    """Bytes that an answer has by its own account; None where it does not say it, or comes in chunks.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from specalign.fetch.transport import length_of
+    >>> length_of(SimpleNamespace(headers={"Content-Length": "2880"}))
+    2880
+    """
+    stated = (response.headers.get("Content-Length") or "").strip()
+    if "Transfer-Encoding" in response.headers or not (stated.isascii() and stated.isdecimal()):
+        return None  # chunks count more than a length: RFC 9112, section 6.3
+    return int(stated)

@@ -216,6 +216,16 @@ def test_the_archives_checksum_is_verified(name, server, content, get, session):
     assert '"algorithm": "sha1"' in manifest
 
 
+@pytest.mark.parametrize(("telescope", "tree"), [("apo25m", "synspec"), ("lco25m", "synspec_rev1")])
+def test_the_list_that_the_telescope_has_is_asked_for_first(telescope, tree, server, content, get):
+    folder = f"{REV1}/{telescope}/M67"
+    server.add(f"{folder}/aspcapStar-dr17-{STAR}.fits", content)
+    line = f"{hashlib.sha1(content).hexdigest()}  aspcapStar-dr17-{STAR}.fits\n"
+    server.add(f"{folder}/dr17_{tree}_{telescope}_M67.sha1sum", line.encode())
+    assert get(f"{telescope}.M67.{STAR}")["status"][0] == "downloaded"
+    assert server.count("sha1sum") == 1
+
+
 def test_a_list_of_checksums_that_cannot_be_read_leaves_the_file_for_later(server, content, get):
     folder = ASPCAP.rpartition("/")[0]
     server.add(f"{folder}/dr17_synspec_rev1_apo25m_000%2B02.sha1sum", b"", faults=[status(503)] * 6)

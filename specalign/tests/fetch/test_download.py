@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import threading
+import time
 import warnings
 
 import pytest
@@ -351,15 +352,17 @@ def test_an_interruption_leaves_a_state_that_is_resumed(server, content, get, se
 
 def test_an_interruption_stops_every_file(server, tmp_path, make_session, monkeypatch):
     """The main thread is interrupted while a file is on its way: that one ends early, and what waits is not begun."""
-    began, session = threading.Event(), make_session(connections=1)
+    began, session, gave_up = threading.Event(), make_session(connections=1), []
     content = spectrum(tmp_path, OBSID=-1)  # fits any obsid
 
     def drip(handler, resource):
-        handler._send(200, resource.content, {"ETag": resource.tag}, resource.content[:3000])
-        handler.wfile.flush()
+        length = {"ETag": resource.tag, "Content-Length": "1000000"}
+        handler._send(200, resource.content, length, resource.content[:3000])
         began.set()
-        session._stop.wait(20)
-        handler.wfile.write(resource.content[3000:])
+        for _ in range(2000):  # until nobody listens any more
+            handler.wfile.write(b"\0")
+            time.sleep(0.01)
+        gave_up.append(False)
 
     for obsid in range(1, 20):
         server.add(ADDRESS.replace(str(OBSID), str(obsid)), content, faults=[drip])
@@ -374,6 +377,7 @@ def test_an_interruption_stops_every_file(server, tmp_path, make_session, monkey
         with pytest.raises(KeyboardInterrupt):
             lamost(range(1, 20), base_url=server.url, session=session)
     assert len(server.asked) == 1
+    assert not gave_up
     assert left_behind(session)
     assert not list(session.cache.folder.rglob("*.fits"))
     assert lamost(1, base_url=server.url, session=session)["status"][0] == "downloaded"

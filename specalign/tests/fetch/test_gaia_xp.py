@@ -1,6 +1,8 @@
 """Gaia XP through the answers of DataLink."""
 
 import io
+import threading
+import warnings
 import zipfile
 
 import numpy as np
@@ -49,11 +51,22 @@ def archive(server, tmp_path):
 
 
 def zipped(members):
+    """A zip archive of a dictionary, or of pairs, where a name may come twice."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in members.items():
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, content in members.items() if isinstance(members, dict) else members:
             packed.writestr(name, content)
     return stream.getvalue()
+
+
+def link(name):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = 0o120777 << 16
+    return info
+
+
+NAME = "XP_CONTINUOUS-Gaia DR3 11.fits"
 
 
 @pytest.fixture
@@ -106,9 +119,15 @@ def test_many_sources_come_in_batches(server, archive, get, make_session, monkey
         (HTML, "a web page ('Please log in') came instead of a zip archive"),
         (zipped({"a": b"x" * 5000})[:-30], "the zip archive is damaged"),
         (zipped({"../../evil.fits": b"x"}), "points outside"),
-        (zipped({"XP_CONTINUOUS-Gaia DR3 11.fits": b"<html></html>"}), "came instead of a FITS file"),
+        (zipped({"/etc/evil.fits": b"x"}), "points outside"),
+        (zipped([(link(NAME), b"/etc/passwd")]), "is a link"),
+        (zipped([(NAME, b"a"), (NAME, b"b")]), "several files of one source"),
+        (zipped([(NAME, b"a"), (f"folder/{NAME}", b"b")]), "several files of one source"),
+        (zipped({NAME: bytes(2**27)}), "not more than"),
+        (zipped({NAME: b""}), "nothing came instead of a FITS file"),
+        (zipped({NAME: b"<html></html>"}), "came instead of a FITS file"),
     ],
-    ids=["page", "cut", "path", "no FITS"],
+    ids=["page", "cut", "path", "absolute", "link", "twice", "twice in folders", "bomb", "empty", "no FITS"],
 )
 def test_answers_that_are_not_kept(content, said, archive, get, session):
     archive.answers.append((200, content, {}))
@@ -124,6 +143,28 @@ def test_a_file_of_another_source_is_not_kept(form, archive, get):
     found = get([44, 22], form=form)
     assert list(found["status"]) == ["failed", "downloaded"]
     assert "of source 11, and 44 was asked for" in found["reason"][0]
+
+
+def test_an_archive_that_a_killed_process_left_is_removed(archive, get, session):
+    folder = session.cache.folder / "gaia_xp" / "dr3" / "continuous"
+    folder.mkdir(parents=True)
+    for name in ("batch-0123.zip", NAME):
+        (folder / f".{name}.part").write_bytes(b"PK")
+    with session.cache.only_one(folder / "batch-4567.zip", session.pause):
+        get([11])
+    assert [path.name for path in folder.glob(".*.part")] == [".batch-4567.zip.part"]
+
+
+def test_an_answer_may_take_its_time(server, archive, get, make_session):
+    """The archive packs before it sends: silence is longer than for files."""
+    usual, waited = server.services["/data-server/data"], threading.Event()
+
+    def late(*asked):
+        waited.wait(0.15)
+        return usual(*asked)
+
+    server.services["/data-server/data"] = late
+    assert get([11], session=make_session(timeout=0.05, retries=0))["status"][0] == "downloaded"
 
 
 def test_a_cut_answer_is_asked_for_again(archive, get):

@@ -136,6 +136,12 @@ def test_an_answer_that_is_not_ready_is_asked_for_again(archive, content, get, c
         (json_answer({"status": "ERROR", "msg": "no such column"}), "MAST says ERROR: no such column"),
         ((200, HTML, {}), "MAST sent a web page ('Please log in') instead of rows"),
         ((200, b"[]", {}), "instead of rows"),
+        ((200, b"[" * 100000, {}), "instead of rows"),
+        (json_answer({"status": "COMPLETE", "data": "x"}), "something else than rows"),
+        (json_answer({"status": "COMPLETE", "data": [["x"]]}), "something else than rows"),
+        (json_answer({"status": "COMPLETE", "paging": [1]}), "something else than rows"),
+        (json_answer({"status": "COMPLETE", "paging": {"pagesFiltered": "x"}}), "how many pages"),
+        (json_answer({"status": "COMPLETE", "paging": {"pagesFiltered": 10**9}}), "1000000000 pages"),
         ((403, b"", {}), "403 Forbidden"),
     ],
 )
@@ -144,6 +150,39 @@ def test_an_error_of_the_archive_is_a_reason(answer, said, archive, get):
     row = get(proposal_id=2609)[0]
     assert row["status"] == "failed"
     assert said in row["reason"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"dataURI": None},
+        {"dataURI": 5},
+        {"parent_obsid": None, "obsID": []},
+        {"calib_level": "x"},
+        {"dataURI": "x" * 999},
+    ],
+)
+def test_rows_that_make_no_sense(facts, archive, content, get):
+    archive.add(3, content, **facts)
+    archive.observations.append({"obs_collection": "JWST", "instrument_name": "NIRSPEC", "proposal_id": "2609"})
+    row = get(proposal_id=2609)[0]
+    assert row["status"] in ("failed", "missing")
+    assert len(row["reason"]) < 300
+
+
+def test_the_archive_does_not_mind_capital_letters(archive, content, get):
+    archive.add(3, content)
+    usual, archive.observations[0]["target_name"] = archive.observations[0], "m71"
+    archive.observations[0] = CaseBlind(usual)
+    found = get(target_name="M71")
+    assert (list(found["id"]), list(found["status"])) == (["M71"], ["downloaded"])
+
+
+class CaseBlind(dict):
+    """A row that a database finds by M71 whose target is m71."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(key).upper() if key == "target_name" else super().__getitem__(key)
 
 
 def test_data_that_are_not_public(archive, content, get, server):
