@@ -11,7 +11,7 @@ from specalign.instruments import get_instrument
 from specalign.testing import check_instrument, instrument_checks, parametrize_instrument
 from specalign.testing.instrument_kit.case import InstrumentCase
 from specalign.testing.instruments import INSTRUMENT_CONTRACT
-from specalign.tests.testing.broken import BROKEN
+from specalign.tests.testing.broken_values import BROKEN
 from specalign.tests.testing.spectrograph import Small
 
 CHECKS = INSTRUMENT_CONTRACT.checks
