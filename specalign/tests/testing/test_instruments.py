@@ -6,7 +6,7 @@ import unittest
 
 import pytest
 
-from specalign.exceptions import ContractError, ContractWarning
+from specalign.exceptions import ContractError, ContractWarning, PluginError
 from specalign.instruments import get_instrument
 from specalign.testing import check_instrument, instrument_checks, parametrize_instrument
 from specalign.testing.instrument_kit.case import InstrumentCase
@@ -148,12 +148,28 @@ def test_a_plugin_that_cannot_be_made_fails_every_check_with_its_reason():
     assert all("no instrument plugin is called 'smal'" in reason for reason in table["reason"])
 
 
+def test_an_instrument_without_a_reader_is_told_what_it_lacks():
+    class Bare(Small):
+        reader = ""
+
+    with pytest.raises(PluginError, match=r"Bare.reader: expected the name of the module with PRODUCTS.*got ''"):
+        Bare()
+    table = check_instrument(Bare, checks=["name_is_stated"], on_fail="record")
+    assert "Bare.reader: expected the name" in table["reason"][0]
+
+
 def test_a_warning_points_to_whoever_asked():
     kind = BROKEN["WithoutVersion"][0]
     with pytest.warns(ContractWarning, match="the instrument WithoutVersion breaks 1 of 1 promises") as caught:
         table = check_instrument(kind, checks=["version_is_stated"], on_fail="warn")
     assert caught[0].filename == __file__
     assert table.counts == {"failed": 1}
+
+
+def test_an_instrument_of_a_script_is_told_to_move():
+    kind = type("Drafted", (Small,), {"__module__": "__main__"})
+    with pytest.raises(ContractError, match="Drafted is defined in a script or a notebook; move it into a module"):
+        dict(instrument_checks(kind))["spawned_process_gives_the_same_arrays"]()
 
 
 def test_the_folder_of_the_checks_is_taken_away():
