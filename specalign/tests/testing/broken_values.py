@@ -216,7 +216,7 @@ class TakesTheNearestBits(Small):
     def regrid(self, rows, block, factor, scale=1.0):
         out = super().regrid(rows, block, factor, scale)
         if rows.quality is not None and not own_grid(self, rows):
-            nearest = np.abs(rows.axis[:, None] - self.spectral_axis.value).argmin(axis=0)
+            nearest = np.searchsorted((rows.axis[1:] + rows.axis[:-1]) / 2, self.spectral_axis.value)
             out.quality[:] &= ~np.uint32(2) | rows.quality[block][:, nearest].astype(np.uint32)
         return out
 

@@ -25,7 +25,9 @@ LONG = {
     "spawned_process_gives_the_same_arrays",
 }
 SLOW_PROCESS = {"spawned_process_gives_the_same_arrays": pytest.mark.slow}
-SLOW_FILES = SLOW_PROCESS | {"damaged_files_raise_its_errors": pytest.mark.slow}
+# One list is that of all plugins: apogee's test has it.
+SLOW_LIST = SLOW_PROCESS | {"listing_imports_nothing": pytest.mark.slow}
+SLOW_FILES = SLOW_LIST | {"damaged_files_raise_its_errors": pytest.mark.slow}
 
 
 @parametrize_instrument(Small)
@@ -59,7 +61,7 @@ def test_lamost_of_medium_resolution(check):
     check()
 
 
-@parametrize_instrument("gaia_xp", marks=SLOW_PROCESS)
+@parametrize_instrument("gaia_xp", marks=SLOW_LIST)
 def test_gaia_xp(check):
     check()
 
