@@ -12,7 +12,7 @@ import astropy.units as u
 import numpy as np
 
 from specalign.config import progress_bar
-from specalign.exceptions import EmptySpectrumError, SpectrumError
+from specalign.exceptions import EmptySpectrumError, PluginError, SpectrumError
 from specalign.instruments.axes import flux_scale, preferred_unit
 from specalign.instruments.continuum import Unchanged
 from specalign.instruments.examples import Examples
@@ -131,6 +131,11 @@ class Instrument(Examples):
 
     @property
     def _module(self):
+        if not self.reader:
+            wanted = (
+                "the name of the module with PRODUCTS, QUALITY_BITS, BAD_BITS and read; that of its own is __name__"
+            )
+            raise PluginError(f"{type(self).__name__}.reader: expected {wanted}, got {self.reader!r}")
         return importlib.import_module(self.reader)
 
     @property

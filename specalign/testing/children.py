@@ -1,4 +1,4 @@
-"""An encoder in a process of its own, which has nothing but its class, its config and its tensors."""
+"""Processes of their own, in which plugins are listed, instruments prepare and encoders embed."""
 
 import functools
 import importlib
@@ -6,21 +6,132 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
-
-import safetensors.torch
-import torch
+from multiprocessing.reduction import ForkingPickler
 
 from specalign.testing.contract import fail
 
-__all__ = ["vectors_of_a_child"]
+__all__ = ["check_importable", "imported_by_listing", "output_of_a_child", "sent_to_a_child", "vectors_of_a_child"]
 
-CODE = "import sys; from specalign.testing.children import work; work(sys.argv[1])"
+TIME_LIMIT = 120.0  # seconds, of a process that has to import the package
+_THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_CALL = "from specalign.testing.children import answer; answer()"
+_LIST = """
+import json, sys, warnings
+from specalign.plugins import KINDS, find_plugins
+warnings.simplefilter("ignore")
+found = {plugin.module for kind in KINDS for plugin in find_plugins(kind)}
+print(json.dumps(sorted(name for name in found | {"torch", "numpy", "astropy"} if name in sys.modules)))
+"""
+
+
+def output_of_a_child(code, content=b""):
+    """What a new process of Python prints that runs some code.
+
+    It finds what this one finds, with another hash seed, and takes one thread, since the two share a machine.
+
+    Parameters
+    ----------
+    code : str
+        Of this package alone.
+    content : bytes
+        What it can read from its standard input.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ContractError
+        The process fails, with the last line of its errors, or takes more than two minutes.
+
+    Examples
+    --------
+    >>> from specalign.testing.children import output_of_a_child
+    >>> output_of_a_child("print(1 + 1)")
+    '2\\n'
+    """
+    environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
+    environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    environment.pop("PYTHONHASHSEED", None)
+    command = [sys.executable, "-c", code]
+    try:
+        run = subprocess.run(command, input=content, capture_output=True, timeout=TIME_LIMIT, env=environment)
+    except subprocess.TimeoutExpired:
+        fail(f"expected an answer of another process within {TIME_LIMIT:.0f} s, got none")
+    if run.returncode:
+        said = run.stderr.decode(errors="replace").strip().splitlines() or ["it ended without a message"]
+        fail(f"a new process cannot do it: {said[-1]}")
+    return run.stdout.decode(errors="replace")
+
+
+def imported_by_listing():
+    """Modules of plugins, and large libraries, that a new process has imported after it listed all plugins.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from specalign.testing.children import imported_by_listing
+    >>> imported_by_listing()
+    []
+    """
+    return json.loads(output_of_a_child(_LIST).splitlines()[-1])
+
+
+def check_importable(cls):
+    """Fail if another process would not find a class by its module and its name."""
+    if "<locals>" in cls.__qualname__:
+        fail(f"{cls.__qualname__} is defined in a function, where no other process finds it; move it into a module")
+    if cls.__module__ == "__main__":
+        fail(f"{cls.__qualname__} is defined in a script or a notebook; move it into a module that others can import")
+
+
+def sent_to_a_child(function, *arguments):
+    """What a function of a module makes of arguments that go to a new process, as those of a data loader's do.
+
+    Unlike a process of `multiprocessing`, this one does not run the script again that is running here.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module. It gives what JSON knows.
+    *arguments
+        Whatever can be sent.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    ContractError
+        The arguments cannot be sent, or the process fails.
+
+    Examples
+    --------
+    >>> import math
+    >>> from specalign.testing.children import sent_to_a_child
+    >>> sent_to_a_child(math.hypot, 3, 4)
+    5.0
+    """
+    try:
+        content = bytes(ForkingPickler.dumps((function, arguments)))
+    except Exception as error:
+        fail(f"it cannot be sent to another process: {type(error).__name__}: {error}")
+    return json.loads(output_of_a_child(_CALL, content).splitlines()[-1])
+
+
+def answer():
+    """The child's part: receive, call, print."""
+    function, arguments = ForkingPickler.loads(sys.stdin.buffer.read())
+    print("\n" + json.dumps(function(*arguments)))
 
 
 def vectors_of_a_child(encoder, inputs):
-    """What a new process makes of spectra with an encoder that it builds anew.
+    """What a new process makes of spectra with an encoder that it builds anew, of class, config and tensors.
 
     Parameters
     ----------
@@ -38,36 +149,30 @@ def vectors_of_a_child(encoder, inputs):
     ContractError
         The process fails; the message is the last line of its errors.
     """
-    cls = type(encoder)
-    if "<locals>" in cls.__qualname__:
-        fail(f"{cls.__qualname__} is defined in a function, where no other process finds it; move it into a module")
-    facts = {"module": cls.__module__, "name": cls.__qualname__, "config": encoder.config()}
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        (place / "facts.json").write_text(json.dumps(facts | {"threads": torch.get_num_threads()}))
-        (place / "state").write_bytes(_bytes(encoder.state_dict()))
-        (place / "inputs").write_bytes(_bytes(inputs))
-        # the hash seed differs from one process to the next, too
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-        environment.pop("PYTHONHASHSEED", None)
-        run = subprocess.run([sys.executable, "-c", CODE, folder], capture_output=True, text=True, env=environment)
-        if run.returncode:
-            fail(f"a new process cannot use it: {(run.stderr.strip().splitlines() or ['no message'])[-1]}")
-        return safetensors.torch.load((place / "vectors").read_bytes())["vectors"]
+    import safetensors.torch
+    import torch
+
+    check_importable(cls := type(encoder))
+    place = cls.__module__, cls.__qualname__, json.dumps(encoder.config())
+    tensors = _bytes(encoder.state_dict()), _bytes(inputs)
+    made = sent_to_a_child(embed, *place, *tensors, torch.get_num_threads())
+    return safetensors.torch.load(bytes.fromhex(made))["vectors"]
+
+
+def embed(module, name, config, state, inputs, threads):
+    """The child's part: build, fill, embed."""
+    import safetensors.torch
+    import torch
+
+    torch.set_num_threads(threads)
+    cls = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    encoder = cls(**json.loads(config))
+    encoder.load_state_dict(safetensors.torch.load(state))
+    with torch.no_grad():
+        return _bytes({"vectors": encoder.eval()(**safetensors.torch.load(inputs))}).hex()
 
 
 def _bytes(tensors):
+    import safetensors.torch
+
     return safetensors.torch.save({name: value.detach().contiguous() for name, value in tensors.items()})
-
-
-@torch.no_grad()
-def work(folder):
-    """The child's part: build, fill, embed, write."""
-    place = Path(folder)
-    facts = json.loads((place / "facts.json").read_text())
-    torch.set_num_threads(facts["threads"])
-    cls = functools.reduce(getattr, facts["name"].split("."), importlib.import_module(facts["module"]))
-    encoder = cls(**facts["config"])
-    encoder.load_state_dict(safetensors.torch.load((place / "state").read_bytes()))
-    inputs = safetensors.torch.load((place / "inputs").read_bytes())
-    (place / "vectors").write_bytes(_bytes({"vectors": encoder.eval()(**inputs)}))

@@ -95,7 +95,7 @@ class Contract(Displayed):
     {'expected': 1}
     >>> contract.run(-2)
     Traceback (most recent call last):
-    specalign.exceptions.ContractError: the number -2 breaks 1 of 1 promises:
+    specalign.exceptions.ContractError: the number -2 breaks 1 of 1 promises (seed 0):
       is_positive: expected a positive number, got -2
     >>> contract.summaries
     {'is_positive': 'The number is above zero.'}
@@ -145,7 +145,7 @@ class Contract(Displayed):
         """
         subject = _Once(self.subject, target, seed)
         for name, function in self.checks.items():
-            yield name, _Bound(name, function, subject)
+            yield name, _Bound(name, function, subject, self.kind)
 
     def run(self, target, *, expected_failures=None, checks=None, seed=0, on_fail="raise", callback=None):
         """Run all checks, or some.
@@ -234,7 +234,8 @@ class Contract(Displayed):
         if not table.failures or on_fail == "record":
             return
         lines = [f"  {name}: {reason}" for name, reason in table.failures.items()]
-        heading = f"the {self.kind} {table.meta['target']} breaks {len(lines)} of {len(table)} promises:"
+        target, seed = table.meta["target"], table.meta["seed"]
+        heading = f"the {self.kind} {target} breaks {len(lines)} of {len(table)} promises (seed {seed}):"
         message = "\n".join([heading, *lines])
         if on_fail == "warn":
             warnings.warn(message, ContractWarning, stacklevel=4)  # whoever called check_instrument, check_encoder, ...
@@ -276,12 +277,27 @@ class _Bound:
     name: str
     function: object
     subject: object
+    kind: str
+
+    def __repr__(self):
+        return f"<check {self.name} of the {self.kind} {label_of(self.subject.target)}, seed {self.subject.seed}>"
 
     def __call__(self):
         rng = np.random.default_rng([self.subject.seed, zlib.crc32(self.name.encode())])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SpecalignWarning)  # they inform whoever has real data
-            self.function(self.subject(), rng)
+            try:
+                self.function(self.subject(), rng)
+            except Exception as error:
+                self._note(error)
+                raise
+
+    def _note(self, error):
+        """Say below the traceback how to see it again; an error of the subject comes once for each check."""
+        promise = " ".join(inspect.getdoc(self.function).split("\n\n")[0].split())
+        if not isinstance(error, unittest.SkipTest) and error is not self.subject.error:
+            error.add_note(f"{self.name} promises: {promise}")
+            error.add_note(f"again: check_{self.kind}(..., checks=[{self.name!r}], seed={self.subject.seed})")
 
 
 def _outcome(check, expected):

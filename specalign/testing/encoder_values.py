@@ -5,12 +5,21 @@ import torch
 
 from specalign.encoders.base import Encoder, check_output
 from specalign.testing.contract import Contract, fail, skip
-from specalign.testing.modules import Subject, check_close, check_random_states, check_same, clause, named_tensors
+from specalign.testing.modules import (
+    Subject,
+    check_close,
+    check_random_states,
+    check_same,
+    check_seeding,
+    clause,
+    named_tensors,
+)
 
 __all__ = ["ENCODER", "example", "spectra"]
 
 PIXELS, DIMENSIONS = 96, 8
 RUBBISH = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38, 0.0], np.float32)
+ALONE = (np.float32(0), np.float32(np.nan), np.float32(1e30))  # what hides in a mixture, such as a mean that is huge
 
 
 def _subject(target, seed):
@@ -62,8 +71,9 @@ def masked_pixels_never_matter(subject, rng):
     """Whatever lies under the mask, NaN and infinity included, the vectors are the same, bit for bit."""
     encoder, (flux, ivar, mask) = example(subject, rng)
     expected = encoder(flux, ivar, mask)
-    hidden = [np.where(mask, rng.choice(RUBBISH, mask.shape), values) for values in (flux, ivar)]
-    check_same(encoder(*hidden, mask), expected, "vectors with rubbish under the mask")
+    for rubbish in (RUBBISH, *ALONE):
+        hidden = [np.where(mask, rng.choice(np.atleast_1d(rubbish), mask.shape), values) for values in (flux, ivar)]
+        check_same(encoder(*hidden, mask), expected, f"vectors with {rubbish} under the mask")
 
 
 @ENCODER.check
@@ -80,12 +90,13 @@ def masked_pixels_never_matter_to_the_scaling(subject, rng):
     """Whatever lies under the mask, ``fit_scaler`` learns the same."""
     flux, ivar, mask = spectra(rng, 64, subject.fresh().n_pixels)
     states = []
-    for hidden in (np.float32(0), rng.choice(RUBBISH, mask.shape)):
+    for hidden in (*ALONE, rng.choice(RUBBISH, mask.shape)):
         encoder = subject.fresh()
         encoder.fit_scaler(np.where(mask, hidden, flux), np.where(mask, hidden, ivar), mask)
         states.append(named_tensors(encoder))
-    for key in states[0]:
-        check_same(states[1][key], states[0][key], f"{key} fitted with rubbish under the mask")
+    for what, state in zip((*ALONE[1:], "a mixture"), states[1:], strict=True):
+        for key, expected in states[0].items():
+            check_same(state[key], expected, f"{key} fitted with {what} in place of 0 under the mask")
 
 
 @ENCODER.check
@@ -143,7 +154,9 @@ def order_of_rows_is_kept(subject, rng):
 
 @ENCODER.check
 def is_deterministic(subject, rng):
-    """The same seed builds and fits the same encoder, and no global random state is moved."""
+    """The same seed builds and fits the same encoder, and no global random state is moved, but that of torch in
+    training and to draw the first weights.
+    """
     rows = spectra(rng, 64, subject.fresh().n_pixels)
     states = []
     for seed in (1, 2):  # of the global state, which must not matter
@@ -155,6 +168,9 @@ def is_deterministic(subject, rng):
     for key in states[0]:
         check_same(states[1][key], states[0][key], f"{key} built and fitted twice")
     check_random_states(lambda: encoder.eval()(*rows), "forward in eval mode")
+    check_random_states(lambda: encoder.train()(*rows), "forward in train mode", torch_too=False)
+    if subject.given is None:
+        check_seeding(subject)
 
 
 @ENCODER.check
@@ -172,17 +188,20 @@ def eval_mode_has_no_randomness(subject, rng):
 def input_is_untouched(subject, rng):
     """Neither arrays nor tensors that are given are changed."""
     encoder, rows = example(subject, rng)
-    tensors = [torch.from_numpy(values.copy()) for values in rows]
-    encoder(*tensors)
-    encoder.fit_scaler(*tensors)
-    for name, value, expected in zip(("flux", "ivar", "mask"), tensors, rows, strict=True):
-        if not np.array_equal(value.numpy(), expected):
-            fail(f"{name} was changed by forward or fit_scaler")
+    arrays, tensors = [values.copy() for values in rows], [torch.from_numpy(values.copy()) for values in rows]
+    for given in (arrays, tensors):
+        encoder(*given)
+        encoder.fit_scaler(*given)
+        for name, value, expected in zip(("flux", "ivar", "mask"), given, rows, strict=True):
+            if not np.array_equal(np.asarray(value), expected):
+                fail(f"{name} ({type(value).__name__}) was changed by forward or fit_scaler")
 
 
 @ENCODER.check
 def arrays_of_any_type_are_taken(subject, rng):
-    """Big-endian, double-precision and read-only arrays, and tensors, give the same vectors."""
+    """Big-endian, double-precision, read-only, Fortran-ordered and reversed arrays, and tensors, give the same
+    vectors.
+    """
     encoder, (flux, ivar, mask) = example(subject, rng)
     expected = encoder(flux, ivar, mask)
     for dtype in (">f4", ">f8", "<f8", "<f4"):
@@ -190,7 +209,10 @@ def arrays_of_any_type_are_taken(subject, rng):
         for values in foreign:
             values.flags.writeable = False
         check_same(encoder(*foreign), expected, f"vectors of {dtype} arrays")
-    check_same(encoder(*map(torch.from_numpy, (flux, ivar, mask))), expected, "vectors of tensors")
+    check_same(encoder(*map(torch.tensor, (flux, ivar, mask))), expected, "vectors of tensors")
+    check_same(encoder(*map(np.asfortranarray, (flux, ivar, mask))), expected, "vectors of Fortran-ordered arrays")
+    reversed_ = (np.flip(np.flip(values).copy()) for values in (flux, ivar, mask))  # with negative strides
+    check_same(encoder(*reversed_), expected, "vectors of reversed arrays")
 
 
 @ENCODER.check
@@ -206,7 +228,9 @@ def inverse_variance_matters_or_is_declared_unused(subject, rng):
 
 @ENCODER.check
 def wholly_masked_rows_are_finite(subject, rng):
-    """A spectrum without a good pixel gives a finite vector, and does not change that of another."""
+    """A spectrum without a good pixel gives a finite vector and finite gradients, and does not change the vector of
+    another.
+    """
     encoder, (flux, ivar, mask) = example(subject, rng)
     expected = encoder(flux, ivar, mask)
     mask[2], ivar[2] = True, 0
@@ -215,6 +239,11 @@ def wholly_masked_rows_are_finite(subject, rng):
         fail("a spectrum without a good pixel gives NaN or Inf")
     keep = [0, 1, 3, 4, 5]
     check_close(out[keep], expected[keep], "vectors beside a row without good pixels")
+    encoder.zero_grad()
+    encoder.train()(flux, ivar, mask).square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+            fail(f"beside a spectrum without a good pixel, the gradient of {name} is not finite")
 
 
 @ENCODER.check

@@ -4,9 +4,7 @@ import contextlib
 import copy
 import inspect
 import json
-import os
-import subprocess
-import sys
+import random
 
 import numpy as np
 import safetensors.torch
@@ -16,6 +14,7 @@ from specalign.alignment.checkpoint import serialized
 from specalign.alignment.weights import filled
 from specalign.exceptions import CheckpointError, PluginError, SpecalignError
 from specalign.plugins import find_plugins, load_plugin
+from specalign.testing.children import imported_by_listing
 from specalign.testing.contract import fail, skip
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "check_options",
     "check_random_states",
     "check_same",
+    "check_seeding",
     "clause",
     "config_built",
     "named_tensors",
@@ -144,14 +144,18 @@ def stir(module):
 
 
 def check_close(found, expected, what):
-    """Fail unless two tensors agree to 1e-4 of the largest value: sums in another order differ in the last digits."""
+    """Fail unless two tensors agree, each value to 1e-4 of itself: sums in another order differ in the last digits.
+
+    What is left of a difference of large numbers may be off by 1e-6 of the largest value, or of 1.
+    """
     if found.shape != expected.shape:
         fail(f"{what}: expected shape {tuple(expected.shape)}, got {tuple(found.shape)}")
     found, expected = found.detach(), expected.detach()
-    off = float((found - expected).abs().max()) if found.numel() else 0.0
     scale = float(expected.abs().max()) if expected.numel() else 0.0
-    if not off <= 1e-4 * scale + 1e-6:
-        fail(f"{what}: values of up to {scale:.3g} differ by {off:.3g}")
+    far = ~torch.isclose(found, expected, rtol=1e-4, atol=1e-6 * max(1.0, scale))
+    if bool(far.any()):
+        at = tuple(far.nonzero()[0].tolist())
+        fail(f"{what}: expected {float(expected[at]):.7g}, got {float(found[at]):.7g} at {at} of {tuple(found.shape)}")
 
 
 def check_same(found, expected, what):
@@ -161,14 +165,27 @@ def check_same(found, expected, what):
         fail(f"{what}: expected the same numbers bit for bit, got some that differ by {float(off):.3g}")
 
 
-def check_random_states(call, what):
-    """Fail if a call moves a global random state."""
+def check_random_states(call, what, torch_too=True):
+    """Fail if a call moves a global random state: of numpy, of Python and, unless it may train, of torch."""
     with torch.random.fork_rng(devices=[]):
-        before = torch.random.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
+        before = torch.random.get_rng_state(), str(np.random.get_state()), random.getstate()  # noqa: NPY002
         call()
-        after = torch.random.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
-    if not torch.equal(before[0], after[0]) or before[1] != after[1]:
+        after = torch.random.get_rng_state(), str(np.random.get_state()), random.getstate()  # noqa: NPY002
+    if before[1:] != after[1:] or (torch_too and not torch.equal(before[0], after[0])):
         fail(f"{what}: a global random state was moved; draw from a generator that is seeded by an option")
+
+
+def check_seeding(subject):
+    """Fail if to build one sets the global state of torch, or draws from another one: weights follow from its seed."""
+    states = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in (1, 2):
+            torch.default_generator.manual_seed(seed)
+            check_random_states(lambda: subject.factory(**subject.options), "to build it", torch_too=False)
+            subject.factory(**subject.options)
+            states.append(torch.random.get_rng_state())
+    if torch.equal(*states):
+        fail("to build it sets the global random state of torch, so that every seed gives the same; leave it alone")
 
 
 def check_options(subject):
@@ -182,24 +199,11 @@ def check_options(subject):
     fail(f"the unknown option {STRANGER} was taken without a word; leave **kwargs out")
 
 
-LISTING = """
-import json, sys, warnings
-from specalign.plugins import KINDS, find_plugins
-warnings.simplefilter("ignore")
-found = {plugin.module for kind in KINDS for plugin in find_plugins(kind)}
-print(json.dumps(sorted(name for name in found | {"torch", "numpy", "astropy"} if name in sys.modules)))
-"""
-
-
 def check_listing(kind, name):
     """Fail if it takes an import to list what is installed, such as of a package's ``__init__`` that lists its own."""
     if name is None:
         skip("it is not installed under a name")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    run = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, env=environment)
-    if run.returncode:
-        fail(f"a new process cannot list plugins: {run.stderr.strip().splitlines()[-1:]}")
-    if imported := json.loads(run.stdout.splitlines()[-1]):
+    if imported := imported_by_listing():
         fail(f"to list plugins, {', '.join(imported)} was imported; look for a .pth file or sitecustomize")
     if not [plugin for plugin in find_plugins(kind) if plugin.name == name]:
         fail(f"the list of {kind} does not have {name!r}")

@@ -105,7 +105,14 @@ def loss_is_a_finite_number(subject, rng):
 
 @OBJECTIVE.check
 def gradients_reach_vectors_and_parameters(subject, rng):
-    """The gradients by each instrument's vectors and by each parameter are finite and not 0."""
+    """The gradients by each instrument's vectors and by each parameter are finite and not 0; where the vectors of a
+    star are equal, as at the end of a training, they are finite.
+    """
+    objective = subject.fresh()
+    vectors, stars = batch(rng, "a")
+    _, equal = gradients(objective, dict.fromkeys("ab", vectors["a"]), dict.fromkeys("ab", stars["a"]))
+    if not all(bool(value.isfinite().all()) for value in equal.values()):
+        fail("where the vectors of each star are equal, the gradient is not finite: is there a root of a distance?")
     objective = subject.fresh()
     _, found = gradients(objective, *batch(rng))
     named = {f"the vectors of {name!r}": value for name, value in found.items()}
@@ -166,15 +173,23 @@ def no_shared_star_is_no_loss(subject, rng):
 
 @OBJECTIVE.check
 def missing_instrument_is_no_failure(subject, rng):
-    """A batch without one of the instruments that were seen before, or in which its stars are others', has a loss."""
+    """A batch without one of the instruments that were seen before, or in which its stars are others', has a loss, the
+    same as before in the first case, and not thinned in the second.
+    """
     objective, (vectors, stars) = subject.fresh(), batch(rng, "abc")
-    loss_of(objective, vectors, stars)
     two = {"a": vectors["a"], "c": vectors["c"]}, {"a": stars["a"], "c": stars["c"]}
+    before = loss_of(subject.fresh(), *two)
+    loss_of(objective, vectors, stars)
+    check_same(loss_of(objective, *two), before, "loss of two instruments, after that of three")
     apart = stars | {"b": stars["b"] + STARS}
     for rows in (two, (vectors, apart)):
         loss, found = gradients(objective, *rows)
         if not bool(loss.isfinite()) or not bool(found["a"].any()):
             fail("without one of three instruments, the loss is not finite or has no gradient")
+    whole, beside = (float(loss_of(objective, *rows)) for rows in (two, (vectors, apart)))
+    if beside < whole - 0.5 * abs(whole):
+        got = f"{whole:.4g}, and {beside:.4g} beside an instrument that shares no star"
+        fail(f"the loss of two instruments is {got}: average over the pairs that share stars (Objective.pairs)")
 
 
 @OBJECTIVE.check
@@ -214,15 +229,20 @@ def _expect_better(objective, rng, names, shuffled):
 
 @OBJECTIVE.check
 def parameters_are_clamped(subject, rng):
-    """After ``clamp``, no value of a learned scalar makes the loss or ``logit_scale`` infinite."""
-    vectors, stars = batch(rng)
+    """After ``clamp``, which changes parameters in place, no value of a learned scalar makes the loss or
+    ``logit_scale`` infinite.
+    """
+    vectors, stars = batch(rng, agreement=30.0)
     for value in (1e4, -1e4):
         objective = subject.fresh()
+        before = list(objective.parameters())
         with torch.no_grad():
             for parameter in objective.parameters():
                 if parameter.ndim == 0:
                     parameter.fill_(value)
         objective.clamp()
+        if any(one is not other for one, other in zip(before, objective.parameters(), strict=True)):
+            fail("clamp replaces a parameter, which the optimizer then lacks; change it in place, under torch.no_grad")
         scale, loss = objective.logit_scale, loss_of(objective, vectors, stars)
         if not isinstance(scale, torch.Tensor) or scale.shape != () or not 0 <= float(scale.detach()) < math.inf:
             fail(f"logit_scale after clamp: expected a finite 0-d tensor of at least 0, got {scale!r}")

@@ -75,6 +75,8 @@ class CheckTable(Table):
     def __repr__(self):
         return "\n".join([self._heading(), *(line.rstrip() for line in self._lines())])
 
+    __str__ = __repr__  # of astropy's tables, str leaves out what does not fit
+
     def _repr_html_(self):
         heading = html.escape(self._heading()[1:-1])
         return "".join([f"<p><em>{heading}</em></p>", *self._lines(html=True)])

@@ -82,6 +82,9 @@ def test_a_distribution_is_a_module_a_line_a_test_and_a_page(make, kind):
     assert "class MyThing(" in source
     assert source.count("CHANGE") >= 1
     assert f'@parametrize_{kind}("my_thing")' in (folder / f"test_{module}.py").read_text()
+    texts = [path.read_text() for path in folder.iterdir()]
+    assert all(text.endswith("\n") and not text.endswith("\n\n") for text in texts)
+    assert max(len(line) for line in source.splitlines()) <= 120
     assert not [path for path in folder.iterdir() if "cookiecutter" in path.read_text() or "{%" in path.read_text()]
 
 
@@ -90,6 +93,8 @@ def test_a_distribution_is_a_module_a_line_a_test_and_a_page(make, kind):
     [
         {"distribution": "../elsewhere"},
         {"distribution": "9lives"},
+        {"distribution": "Specalign"},
+        {"plugin": "lambda"},
         {"plugin": "My-Plugin"},
         {"plugin": "a; import os"},
         {"author": 'A "B" C'},

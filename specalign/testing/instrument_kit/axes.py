@@ -1,6 +1,8 @@
-"""The axis of the input: its direction and its unit do not matter."""
+"""How the input is stated: direction and unit of its axis, type of its numbers and kind of its errors do not matter."""
 
 import astropy.units as u
+import numpy as np
+from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 
 from specalign.testing.contract import fail
 from specalign.testing.instrument_kit.case import as_spectrum, close, compare
@@ -41,4 +43,30 @@ def _agree(expected, prepared, what):
     close(expected, prepared, what, ("flux", "ivar", "norm"), rtol=3e-6)
 
 
-CHECKS = (direction_of_the_axis_is_free, unit_of_the_axis_is_free)
+def type_of_the_arrays_is_free(case, rng):
+    """Big-endian, single-precision and Fortran-ordered arrays, as files hold them, give the same bits."""
+    flux, ivar = (values.astype("f4").astype(float) for values in case.draw(rng, 3))
+    expected = case.prepare(flux, ivar)
+    for kind, order in ((">f8", "C"), (">f4", "C"), ("<f4", "F")):
+        arrays = (np.asarray(values, dtype=kind, order=order) for values in (flux, ivar))
+        compare(expected, case.prepare(*arrays), f"arrays of type {kind} in the order {order}")
+
+
+def kind_of_uncertainty_is_free(case, rng):
+    """Standard deviations, variances and inverse variances of a spectrum give the same, to single precision."""
+    flux, ivar = case.draw(rng, 1)
+    ivar = ivar * rng.uniform(3, 5, ivar.shape)  # far from 1, where all kinds are one
+    one = as_spectrum(case.input_axis, flux[0], ivar[0])
+    expected = case.instrument.prepare([one])
+    for kind, power in ((StdDevUncertainty, -0.5), (VarianceUncertainty, -1.0)):
+        other = as_spectrum(case.input_axis, flux[0])
+        other.uncertainty = kind(ivar[0] ** power)
+        _agree(expected, case.instrument.prepare([other]), f"a spectrum with a {kind.__name__}")
+
+
+CHECKS = (
+    direction_of_the_axis_is_free,
+    unit_of_the_axis_is_free,
+    type_of_the_arrays_is_free,
+    kind_of_uncertainty_is_free,
+)

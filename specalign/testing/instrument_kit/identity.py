@@ -8,6 +8,7 @@ from specalign.testing.contract import fail, skip
 __all__ = ["CHECKS"]
 
 _STEPS = (0.37, 1.7)  # pixels of the input, in pixels of the grid
+_HOLE = 16  # pixels of the grid: more than any step below, many times over
 _LINE = 3.0  # pixels: standard deviation of a line that both axes resolve
 
 
@@ -72,4 +73,27 @@ def _widths(axis):
     return np.gradient(axis)
 
 
-CHECKS = (own_grid_is_the_identity, constants_stay_constant, integrals_are_conserved)
+def uncovered_pixels_are_masked(case, rng):
+    """Where the input has a hole or has ended, the output is masked: no pixel stretches over what nobody observed."""
+    case.need_wavelengths("pixels to resample")
+    (start, stop), grid = case.clear, case.sound.spectral_axis.value
+    if stop - start < 8 * _HOLE:
+        skip(f"its longest stretch of good pixels has {stop - start}, and a hole needs {8 * _HOLE}")
+    edges = np.array([start + _HOLE, (start + stop) // 2, (start + stop) // 2 + _HOLE, stop - _HOLE])
+    for step in _STEPS:
+        axis = case.other_axis(step)
+        first, left, right, last = grid[edges]
+        axis = axis[((axis > first) & (axis < left)) | ((axis > right) & (axis < last))]
+        flux = np.full((1, axis.size), 3.7)
+        prepared = case.prepare(flux, np.ones_like(flux), spectral_axis=axis * u.AA, normalized=True)
+        if not len(prepared):
+            skip(f"with a part of its pixels alone, a row is rejected: {prepared.rejected['reason'][0]}")
+        near = int(np.ceil(step)) + 2
+        empty = ((edges[1] + near, edges[2] - near), (0, edges[0] - near), (edges[3] + near, grid.size))
+        for what, (one, end) in zip(("in a hole", "before the first", "after the last"), empty, strict=True):
+            if not prepared.mask[0, one:end].all():
+                pixel = one + int(np.argmin(prepared.mask[0, one:end]))
+                fail(f"steps of {step} pixels: pixel {pixel}, {what} of the input, is not masked")
+
+
+CHECKS = (own_grid_is_the_identity, constants_stay_constant, integrals_are_conserved, uncovered_pixels_are_masked)

@@ -113,9 +113,12 @@ def rows_in_are_rows_out_and_rejected(case, rng):
             fail(f"expected each of {expected} once, in order, got {out} and rejected {rejected}")
         if not all(str(reason).strip() for reason in prepared.rejected["reason"]):
             fail(f"rejected: expected a reason for each of {rejected}, got {list(prepared.rejected['reason'])}")
-    kept = case.prepare(flux, ivar, mask).object_id.tolist()
-    if kept != [given[i] for i in (0, 2, 5)]:
-        fail(f"expected the rows with good pixels, star-0, star-2 and star-5, got {kept}")
+    rows = zip(given, flux, ivar, mask, strict=True)
+    spectra = [as_spectrum(case.input_axis, f, w, m, object_id=name) for name, f, w, m in rows]
+    for what, prepared in (("arrays", case.prepare(flux, ivar, mask)), ("a list", case.instrument.prepare(spectra))):
+        kept, lost = prepared.object_id.tolist(), [str(name) for name in prepared.rejected["object_id"]]
+        if kept != [given[i] for i in (0, 2, 5)] or sorted(lost) != [given[i] for i in (1, 3, 4)]:
+            fail(f"{what}: expected the rows star-0, star-2 and star-5, which have good pixels, got {kept}")
 
 
 CHECKS = (

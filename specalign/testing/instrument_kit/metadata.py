@@ -1,9 +1,7 @@
 """What an instrument must say of itself."""
 
 import importlib
-import os
 import re
-import subprocess
 import sys
 import unittest
 
@@ -14,6 +12,7 @@ from specalign.instruments.contract import CLAUSES
 from specalign.instruments.rows import FRAMES
 from specalign.io.products import MEDIA
 from specalign.plugins import find_plugins
+from specalign.testing.children import imported_by_listing
 from specalign.testing.contract import fail, skip
 from specalign.testing.instrument_kit.case import compare
 
@@ -23,12 +22,6 @@ __all__ = ["CHECKS"]
 _REFERENCE = re.compile(r"10\.\d{4,}/\S+|\b\d{4}[A-Za-z&.]{5}[\dA-Za-z.]{9}[A-Z]\b|arXiv:\s*\d{4}\.\d{4,5}", re.I)
 # Clauses of the contract that a check of its own looks after.
 _ELSEWHERE = ("name", "spectral_axis", "lsf_sigma", "version")
-_LIST = """
-import json, sys
-from specalign.plugins import find_plugins
-find_plugins("instruments")
-print(json.dumps(sorted(sys.modules)))
-"""
 
 
 def name_is_stated(case, rng):
@@ -144,13 +137,7 @@ def listing_imports_nothing(case, rng):
     offers = _offers(case.instrument)
     if not offers:
         skip("no distribution that is installed offers it")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", _LIST], capture_output=True, text=True, timeout=120, env=environment)
-    if done.returncode:
-        fail(f"listing failed: {done.stderr.strip().splitlines()[-1]}")
-    loaded = set(re.findall(r'"([^"]+)"', done.stdout))
-    found = sorted({plugin.module for plugin in offers} & loaded)
-    if found:
+    if found := sorted({plugin.module for plugin in offers} & set(imported_by_listing())):
         fail(f"{', '.join(found)} was imported before anybody asked for the plugin")
 
 

@@ -1,21 +1,15 @@
 """Another process and a file: what goes there comes back as it was."""
 
 import hashlib
-import multiprocessing
-import os
-from contextlib import contextmanager
 
 import numpy as np
 
 from specalign.instruments.prepared import PreparedSpectra
+from specalign.testing.children import check_importable, sent_to_a_child
 from specalign.testing.contract import fail
 from specalign.testing.instrument_kit.case import ARRAYS, compare
 
 __all__ = ["CHECKS"]
-
-TIME_LIMIT = 120.0  # seconds, of a process that has to import the package
-_FAREWELL = 10.0  # seconds, of a process that has answered
-_THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def file_gives_the_same_arrays(case, rng):
@@ -35,48 +29,16 @@ def spawned_process_gives_the_same_arrays(case, rng):
     """The instrument goes to a new process, as those of a data loader are, and prepares the same bits there."""
     flux, ivar = case.draw(rng, 2)
     expected = digest(case.prepare(flux, ivar))
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_prepare_elsewhere, args=(there, case.instrument, flux, ivar), daemon=True)
-    with _one_thread():
-        try:
-            process.start()
-        except Exception as error:
-            fail(f"the instrument cannot be sent to another process: {type(error).__name__}: {error}")
-    try:
-        there.close()
-        if not here.poll(TIME_LIMIT):
-            fail(f"expected an answer of the other process within {TIME_LIMIT:.0f} s, got none")
-        found = here.recv()
-    except EOFError:
-        fail("the other process ended without an answer")
-    finally:
-        process.join(_FAREWELL)
-        process.kill()
-        process.join()
+    check_importable(type(case.instrument))
+    found = sent_to_a_child(prepare_and_digest, case.instrument, flux, ivar)
     if found != expected:
-        fail(f"expected the bits that this process makes, {expected[:12]}, got {found[:200]}")
+        fail(f"expected the bits that this process makes, {expected[:12]}, got {found[:12]}")
 
 
-@contextmanager
-def _one_thread():
-    """Variables that a process started meanwhile inherits: it shares the machine with this one."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def _prepare_elsewhere(pipe, instrument, flux, ivar):
-    try:
-        names = [f"star-{i}" for i in range(len(flux))]
-        answer = digest(instrument.prepare_arrays(flux, ivar, spectral_axis=instrument.spectral_axis, object_id=names))
-    except Exception as error:
-        answer = f"{type(error).__name__}: {error}"
-    pipe.send(answer)
+def prepare_and_digest(instrument, flux, ivar):
+    """The child's part."""
+    names = [f"star-{i}" for i in range(len(flux))]
+    return digest(instrument.prepare_arrays(flux, ivar, spectral_axis=instrument.spectral_axis, object_id=names))
 
 
 def digest(prepared):

@@ -42,25 +42,38 @@ def makes_examples(case, rng):
 
 
 def reads_its_own_file(case, rng):
-    """``write_example`` writes one file where it was told, and ``read`` takes it, with facts that ``prepare`` needs."""
+    """``write_example`` writes one file where it was told, and ``read`` takes it, visits or not, with facts that
+    ``prepare`` needs, and leaves it as it was.
+    """
     folder = Path(tempfile.mkdtemp(dir=case.folder))
     path = case.sound.write_example(folder / "a.file", np.random.default_rng([case.seed, 5]))
     found = sorted(one.name for one in folder.iterdir())
     if found != [path.name] or not path.name.startswith("a.file"):
         fail(f"expected one file whose name begins with 'a.file', and its path, got {path} and the files {found}")
+    before = path.read_bytes()
     spectra = case.instrument.read(path)
+    _usable(case, spectra, "combined")
+    visits = _read(case, path, "its own file with visits='all'", visits="all")
+    if visits is not None:  # a file of sums alone may refuse
+        _usable(case, visits, "all")
+    if [_bits(a) for a in spectra] != [_bits(b) for b in case.instrument.read(str(path))]:
+        fail("reading the file again, by its name as a str, gives other spectra")
+    if path.read_bytes() != before:
+        fail("reading the file has changed it")
+
+
+def _usable(case, spectra, visits):
+    """Spectra say what they are, bad pixels are masked, and they can be prepared."""
     products = {product.name for product in case.instrument.products}
     for spectrum in spectra:
         if spectrum.meta.get("instrument") != case.instrument.name or spectrum.meta.get("product") not in products:
             stated = {name: spectrum.meta.get(name) for name in ("instrument", "product")}
             fail(f"expected a spectrum of {case.instrument.name}, of a product among {sorted(products)}, got {stated}")
         _bad_pixels_are_masked(spectrum)
-    prepared = case.instrument.prepare(spectra)
+    prepared = case.instrument.prepare(list(spectra)) if len(spectra) else ()
     if not len(prepared):
-        fail(f"expected a row that can be prepared, got rejected: {list(prepared.rejected['reason'])}")
-    _read(case, path, "its own file with visits='all'", visits="all")
-    if [_bits(a) for a in spectra] != [_bits(b) for b in case.instrument.read(str(path))]:
-        fail("reading the file again, by its name as a str, gives other spectra")
+        reasons = list(prepared.rejected["reason"]) if len(spectra) else "nothing was read"
+        fail(f"visits={visits!r}: expected a row that can be prepared, got rejected: {reasons}")
 
 
 def _bad_pixels_are_masked(spectrum):

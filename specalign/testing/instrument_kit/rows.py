@@ -1,6 +1,7 @@
 """Rows: each is prepared as if it were alone, always in the same way, and the input stays as it was."""
 
 import copy
+import random
 
 import astropy.units as u
 import numpy as np
@@ -13,15 +14,17 @@ from specalign.testing.instrument_kit.case import as_spectrum, compare, names
 __all__ = ["CHECKS"]
 
 _N = 5
+_MANY = 35  # more than the base class prepares at once
+_ALONE = (0, 1, 31, 32, 34)
 
 
-def _batch(case, rng):
+def _batch(case, rng, n=_N):
     """Rows with masks and velocities, and all that says how to prepare them."""
-    flux, ivar = case.draw(rng, _N)
+    flux, ivar = case.draw(rng, n)
     mask = rng.random(flux.shape) < 0.02
     mask[::2] = False
-    velocity = rng.uniform(-100, 100, _N) * u.km / u.s
-    return {"flux": flux, "ivar": ivar, "mask": mask, "object_id": np.array(names(_N)), "radial_velocity": velocity}
+    velocity = rng.uniform(-100, 100, n) * u.km / u.s
+    return {"flux": flux, "ivar": ivar, "mask": mask, "object_id": np.array(names(n)), "radial_velocity": velocity}
 
 
 def _run(case, batch, at=slice(None)):
@@ -33,11 +36,17 @@ def _index(prepared):
 
 
 def batch_equals_loop(case, rng):
-    """A batch gives the same bits as its rows one by one."""
-    batch = _batch(case, rng)
+    """A batch gives the same bits as its rows one by one, and so does a list of spectra."""
+    batch = _batch(case, rng, _MANY)
     whole = _run(case, batch)
     for k, i in enumerate(_index(whole)):
-        compare(whole[k : k + 1], _run(case, batch, slice(i, i + 1)), f"row {i} in a batch and alone")
+        if i in _ALONE:
+            compare(whole[k : k + 1], _run(case, batch, slice(i, i + 1)), f"row {i} in a batch and alone")
+    alone = [case.instrument.prepare([spectrum]) for spectrum in case.examples]
+    places = {name: k for k, name in enumerate(case.prepared.spectrum_id)}
+    for one in alone:
+        for k, name in enumerate(one.spectrum_id):
+            compare(case.prepared[[places.get(name, 0)]], one[k : k + 1], "a spectrum in a list and alone")
 
 
 def order_of_rows_is_free(case, rng):
@@ -96,23 +105,33 @@ def _contents(spectrum):
     contents = {"flux": spectrum.flux.value, "spectral_axis": spectrum.spectral_axis.value, "mask": spectrum.mask}
     contents["uncertainty"] = spectrum.uncertainty.array
     contents["quality"] = spectrum.meta.get("quality", ())
-    facts = {name: repr(value) for name, value in spectrum.meta.items() if name not in ("quality", "header")}
+    facts = {name: repr(value) for name, value in spectrum.meta.items() if name != "quality"}
     return copy.deepcopy(contents | {"meta": repr(sorted(facts.items()))})
 
 
 def result_is_always_the_same(case, rng):
-    """The same input gives the same bits again, and no global random number is drawn for it."""
+    """The same input gives the same bits again, and neither it nor an example or a file draws global random numbers."""
     batch, state = _batch(case, rng), _global_state()
     first = _run(case, batch)
     compare(first, _run(case, batch), "the same rows again")
     compare(case.prepared, case.instrument.prepare(case.examples), "the examples again")
-    if state != _global_state():
-        fail("the global random numbers of numpy were drawn from")
+    path = case.file  # skips
+    work = {
+        "prepare": lambda: _run(case, batch),
+        "make_example": lambda: case.instrument.make_example(np.random.default_rng(1), 1),
+        "write_example": lambda: case.instrument.write_example(case.folder / "again", np.random.default_rng(1)),
+        "read": lambda: case.instrument.read(path),
+    }
+    for name, function in work.items():
+        before = state if name == "prepare" else _global_state()
+        function()
+        if before != _global_state():
+            fail(f"{name}: global random numbers, of numpy or of Python, were drawn; use the generator that is passed")
 
 
 def _global_state():
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  (that nobody touches it is the question)
-    return kind, keys.tobytes(), *rest
+    return kind, keys.tobytes(), *rest, hash(random.getstate())
 
 
 def bits_are_kept(case, rng):
@@ -141,8 +160,44 @@ def bits_are_kept(case, rng):
             fail(f"{name}: expected bit {bit} at pixel {pixel}, got {value:#x}")
         if masked != bad:
             fail(f"{name}: expected mask {bad} at pixel {pixel}, as bad_bits says, got {masked}")
+    _bits_and_mask_agree(case, prepared)
+    _bits_and_mask_agree(case, case.prepared)
+    _two_bits_of_a_pixel(case, own, pixel)
     if case.has_wavelengths:
         _bits_on_another_axis(case, own, pixel)
+        _bits_are_joined(case, own, pixel)
+
+
+def _bits_and_mask_agree(case, prepared):
+    """A pixel is masked where it has a bad bit and nowhere else: whoever reads the bits later gets the same mask."""
+    differs = np.argwhere(prepared.mask != ((prepared.quality & np.uint32(case.sound.bad_bits)) != 0))
+    if len(differs):
+        at = tuple(differs[0])
+        fail(f"row {at[0]}, pixel {at[1]}: mask is {prepared.mask[at]}, and its bits are {prepared.quality[at]:#x}")
+
+
+def _two_bits_of_a_pixel(case, own, pixel):
+    """All bits of a pixel at once."""
+    flux, ivar = case.draw(rng=np.random.default_rng(case.seed), n=1)
+    quality = np.zeros(flux.shape, np.int64)
+    quality[0, pixel] = wanted = sum(1 << bit for bit in own.values())
+    prepared = case.prepare(flux, ivar, quality=quality)
+    if len(prepared) and int(prepared.quality[0, pixel]) & wanted != wanted:
+        fail(f"expected the bits {wanted:#x} of pixel {pixel}, all its own, got {prepared.quality[0, pixel]:#x}")
+
+
+def _bits_are_joined(case, own, pixel):
+    """Of several input pixels in one of the grid, each leaves its bit, unless it is masked and takes no part."""
+    free = [bit for bit in own.values() if not case.sound.bad_bits >> bit & 1]
+    grid, axis = case.sound.spectral_axis.value, case.other_axis(0.2, margin=1)
+    inside = np.flatnonzero(np.abs(axis - grid[pixel]) < 0.35 * (grid[pixel + 1] - grid[pixel]))
+    quality = np.zeros((len(inside), axis.size), np.int64)
+    quality[np.arange(len(inside)), inside] = sum(1 << bit for bit in free)
+    flux = np.full(quality.shape, 100.0)
+    prepared = case.prepare(flux, np.ones_like(flux), quality=quality, spectral_axis=axis * u.AA, normalized=True)
+    lost = np.flatnonzero(prepared.quality[:, pixel] & quality.max() != quality.max())
+    if lost.size:
+        fail(f"input pixel {inside[lost[0]]}, one of {len(inside)} in pixel {pixel}, has bits {quality.max():#x}: lost")
 
 
 def _bits_on_another_axis(case, own, pixel):

@@ -6,8 +6,7 @@ import astropy.units as u
 import numpy as np
 from astropy.io import fits
 
-from specalign.exceptions import UnknownProductError
-from specalign.instruments.resampling import doppler_factor
+from specalign.exceptions import SpectrumError, UnknownProductError
 from specalign.tests.testing import spectrograph
 from specalign.tests.testing.spectrograph import Small
 
@@ -29,22 +28,6 @@ class Altered(Small):
 
     def _prepare_groups(self, *arguments, **options):
         return self.alter(super()._prepare_groups(*arguments, **options))
-
-
-def own_grid(instrument, rows):
-    """Whether rows are on the grid already, but for the rounding of a unit."""
-    grid = instrument.spectral_axis.value
-    return rows.axis.shape == grid.shape and np.allclose(rows.axis, grid, rtol=1e-10)
-
-
-class ElsewhereWrong(Small):
-    """Spoils what it resamples, but not what is on its own grid already."""
-
-    def regrid(self, rows, block, factor, scale=1.0):
-        out = super().regrid(rows, block, factor, scale)
-        if not own_grid(self, rows):
-            self.alter(out)
-        return out
 
 
 # Facts
@@ -143,6 +126,26 @@ class WithoutMask(Small):
         return spectra
 
 
+@breaks("reads_its_own_file")
+class TurnsMasksOfVisits(Small):
+    """Right where visits are combined."""
+
+    def read(self, path, visits="combined"):
+        spectra = super().read(path, visits)
+        for spectrum in spectra if visits == "all" else ():
+            spectrum.mask = ~spectrum.mask
+        return spectra
+
+
+@breaks("reads_its_own_file")
+class NotesWhatItRead(Small):
+    def read(self, path, visits="combined"):
+        spectra = super().read(path, visits)
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].header["SEEN"] = True
+        return spectra
+
+
 @breaks("files_of_others_are_refused")
 class TakesOthers(Small):
     def read(self, path, visits="combined"):
@@ -216,130 +219,13 @@ class LosesRows(Altered):
         return prepared
 
 
-# Axes and resampling
-
-
-@breaks("direction_of_the_axis_is_free")
-class TurnsHalfOfIt(Small):
-    def prepare_arrays(self, flux, ivar=None, mask=None, *, spectral_axis, **facts):
-        if mask is not None and spectral_axis[0] > spectral_axis[-1]:
-            mask = mask[:, ::-1]
-        return super().prepare_arrays(flux, ivar, mask, spectral_axis=spectral_axis, **facts)
-
-
-@breaks("unit_of_the_axis_is_free")
-class TakesAllForAngstrom(Small):
-    def prepare_arrays(self, flux, ivar=None, mask=None, *, spectral_axis, **facts):
-        return super().prepare_arrays(flux, ivar, mask, spectral_axis=spectral_axis.value * u.AA, **facts)
-
-
-@breaks("own_grid_is_the_identity")
-class HalvesItsWeights(Small):
-    def regrid(self, rows, block, factor, scale=1.0):
-        out = super().regrid(rows, block, factor, scale)
-        if own_grid(self, rows):
-            out.ivar[:] *= 0.5
-        return out
-
-
-@breaks("constants_stay_constant")
-class Ripples(ElsewhereWrong):
-    def alter(self, out):
-        out.flux[:] *= 1 + 2e-4 * (-1) ** np.arange(self.n_pixels)
-
-
-@breaks("integrals_are_conserved")
-class ClipsPeaks(ElsewhereWrong):
-    def alter(self, out):
-        np.minimum(out.flux, 1.9 * np.median(out.flux, axis=1, keepdims=True), out=out.flux)
-
-
-@breaks("variance_is_that_of_the_noise")
-class InterpolatesWeights(ElsewhereWrong):
-    def alter(self, out):
-        out.ivar[:] *= 1.5
-
-
-# Velocities and air
-
-
-@breaks("velocity_is_applied_once")
-class ShiftsTwice(Small):
-    def regrid(self, rows, block, factor, scale=1.0):
-        return super().regrid(rows, block, factor**2, scale)
-
-
-@breaks("rest_spectra_are_not_shifted")
-class ObeysEveryHeader(Small):
-    def regrid(self, rows, block, factor, scale=1.0):
-        stated = doppler_factor(np.nan_to_num(rows.facts.velocity[block]))
-        return super().regrid(rows, block, stated, scale)
-
-
-@breaks("air_becomes_vacuum", "velocity_is_applied_once")
-class BreathesNoAir(Small):
-    def prepare_arrays(self, *arrays, medium="vacuum", **facts):
-        return super().prepare_arrays(*arrays, medium="vacuum", **facts)
-
-
-# Rows
-
-
-class BrightestOfTheBatch:
-    """Divides all rows by the brightest pixel of any."""
-
-    per_pixel = False
-
-    def fill(self, flux, ivar, good, norm, quality):
-        norm[:] = flux[good].max(initial=1e-30)
-
-
-@breaks("batch_equals_loop")
-class ComparesRows(Small):
-    def __init__(self, step=5e-5):
-        super().__init__(step)
-        self.normalization = BrightestOfTheBatch()
-
-
-@breaks("order_of_rows_is_free")
-class SortsRows(Altered):
-    def alter(self, prepared):
-        return dataclasses.replace(prepared[np.argsort(prepared.object_id)], rejected=prepared.rejected)
-
-
-@breaks("one_row_and_none_are_sizes")
-class NeedsARow(Small):
-    def prepare_arrays(self, flux, *arrays, **facts):
-        if flux[0].ndim != 1:
-            raise ValueError("expected rows")
-        return super().prepare_arrays(flux, *arrays, **facts)
-
-
-@breaks("inputs_are_untouched")
-class WritesIntoItsInput(Small):
-    def prepare_arrays(self, flux, ivar=None, mask=None, **facts):
-        if mask is not None:
-            flux[mask] = 0
-        return super().prepare_arrays(flux, ivar, mask, **facts)
-
-
-@breaks("result_is_always_the_same")
-class DrawsFromTheGlobalNumbers(Altered):
-    def alter(self, prepared):
-        np.random.random()  # noqa: NPY002
+@breaks("rows_in_are_rows_out_and_rejected")
+class StopsAtABadSpectrum(Small):
+    def prepare(self, spectra, **facts):
+        prepared = super().prepare(spectra, **facts)
+        if len(prepared) and len(prepared.rejected):
+            raise SpectrumError("a spectrum cannot be used")
         return prepared
-
-
-@breaks("bits_are_kept")
-class ForgetsBits(Small):
-    def prepare_arrays(self, *arrays, quality=None, **facts):
-        return super().prepare_arrays(*arrays, **facts)
-
-
-@breaks("bits_are_kept")
-class ForgetsBitsElsewhere(ElsewhereWrong):
-    def alter(self, out):
-        out.quality[:] &= ~np.uint32(3)
 
 
 # Files and processes

@@ -270,6 +270,61 @@ class KnowsTheProcess(Sound):
         return super().encode(flux, ivar, mask, snr) * (1 + os.getpid() / 2**22)
 
 
+class SpreadByHugeNumbers(Sound):
+    """Only where nothing but huge numbers lies under the mask."""
+
+    def fit_scaler(self, flux, ivar, mask, *, noise_scale=None, noise_basis=None):
+        super().fit_scaler(flux, ivar, mask)
+        mean = as_tensor(flux).double().mean()
+        if bool(mean.isfinite() & (mean > 1e20)):
+            self.scaler.mean += 1
+
+
+class SmallValueKnowsTheBatch(Sound):
+    """A small value beside a large one."""
+
+    def encode(self, flux, ivar, mask, snr):
+        first, second, *others = super().encode(flux, ivar, mask, snr).T
+        return torch.stack([first + 20, second * (1 + 1e-3 * len(flux)), *others], dim=1)
+
+
+class WritesToArrays(Sound):
+    """After what it gives was made, and only where nobody forbids it."""
+
+    def fit_scaler(self, flux, ivar, mask, **noise):
+        super().fit_scaler(flux, ivar, mask, **noise)
+        if isinstance(flux, np.ndarray) and flux.flags.writeable:
+            flux[mask] = 1
+
+
+class OneDirection(Sound):
+    def forward(self, flux, ivar, mask, **context):
+        if isinstance(flux, np.ndarray) and flux.dtype == np.float32:
+            flux = torch.from_numpy(flux)  # takes no negative strides
+        return super().forward(flux, ivar, mask, **context)
+
+
+class OwnSeed(Sound):
+    def __init__(self, n_pixels, embed_dim=128, width=16):
+        torch.manual_seed(0)
+        super().__init__(n_pixels, embed_dim, width)
+
+
+class NoiseOfNumpy(Sound):
+    def encode(self, flux, ivar, mask, snr):
+        if self.training:
+            flux = flux + 0.01 * torch.from_numpy(np.random.normal(size=flux.shape)).float()  # noqa: NPY002
+        return super().encode(flux, ivar, mask, snr)
+
+
+class MeanOfNothing(Sound):
+    """A row without good pixels gets a vector of zeros, and the gradient of the branch that was not taken."""
+
+    def encode(self, flux, ivar, mask, snr):
+        out, number = super().encode(flux, ivar, mask, snr), (~mask).sum(dim=1, keepdim=True)
+        return torch.where(number > 0, out + out / number, 0)
+
+
 # Every check that a class fails, and no other.
 BROKEN = {
     ShortConfig: {"config_rebuilds"},
@@ -303,6 +358,13 @@ BROKEN = {
     UnusedParameter: {"gradients_reach_every_parameter"},
     NoGradient: {"gradients_reach_every_parameter"},
     NeedsABatch: {"single_row_can_train"},
+    SpreadByHugeNumbers: {"masked_pixels_never_matter_to_the_scaling"},
+    SmallValueKnowsTheBatch: {"batch_equals_loop"},
+    WritesToArrays: {"input_is_untouched"},
+    OneDirection: {"arrays_of_any_type_are_taken"},
+    OwnSeed: {"is_deterministic"},
+    NoiseOfNumpy: {"is_deterministic"},
+    MeanOfNothing: {"wholly_masked_rows_are_finite"},
     TakesAnything: {"unknown_options_are_refused"},
     TakesNoPixels: {"unknown_options_are_refused"},
 }

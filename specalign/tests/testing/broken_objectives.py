@@ -223,6 +223,46 @@ class LosesItsLimit(InfoNCE):
         super()._load_from_state_dict({key: value * 0 for key, value in state.items()}, *arguments)
 
 
+class ThinnedByStrangers(Sound):
+    """The mean over all pairs of instruments, also of those that share no star."""
+
+    def forward(self, vectors, stars):
+        n = len(vectors)
+        return super().forward(vectors, stars) * (len(self.pairs(vectors, stars)) / max(n * (n - 1) / 2, 1))
+
+
+class ThinnedByHistory(Sound):
+    """The mean over as many pairs as there ever were."""
+
+    most = 1
+
+    def forward(self, vectors, stars):
+        pairs = len(self.pairs(vectors, stars))
+        self.most = max(self.most, pairs)
+        return super().forward(vectors, stars) * (pairs / self.most)
+
+
+class RootOfDistances(Sound):
+    def of_pair(self, x, y, stars_x, stars_y):
+        same = stars_x[:, None] == stars_y[None, :]
+        distance = (x[:, None].float() - y[None].float()).square().sum(dim=2)[same].sqrt()
+        return super().of_pair(x, y, stars_x, stars_y) + 0.01 * distance.mean()
+
+
+class PlainExponentials(Sound):
+    """Too large for float32 where the scale is at its limit and two vectors agree."""
+
+    def of_pair(self, x, y, stars_x, stars_y):
+        same = stars_x[:, None] == stars_y[None, :]
+        weights = (self.logit_scale * (x.float() @ y.float().T)).exp()
+        return -(weights / (weights + (weights * ~same).sum(dim=1, keepdim=True))).log()[same].mean()
+
+
+class NewParameter(Sound):
+    def clamp(self):
+        self.log_scale = nn.Parameter(self.log_scale.detach().clamp(max=math.log(self.limit)))
+
+
 # Every check that a class fails, and no other.
 BROKEN = {
     ShortConfig: {"config_rebuilds"},
@@ -247,5 +287,10 @@ BROKEN = {
     WritesToItsInput: {"input_is_untouched"},
     FollowsTheGlobalSeed: {"is_deterministic"},
     MovesNumpysState: {"is_deterministic"},
+    ThinnedByStrangers: {"missing_instrument_is_no_failure"},
+    ThinnedByHistory: {"missing_instrument_is_no_failure"},
+    RootOfDistances: {"gradients_reach_vectors_and_parameters"},
+    PlainExponentials: {"parameters_are_clamped"},
+    NewParameter: {"parameters_are_clamped"},
     TakesAnything: {"unknown_options_are_refused"},
 }

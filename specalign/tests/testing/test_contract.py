@@ -65,11 +65,26 @@ def test_what_has_no_meaning_is_skipped_with_its_reason():
 
 def test_all_failures_are_raised_after_all_checks_ran():
     seen = []
-    with pytest.raises(ContractError, match=r"breaks 2 of 3 promises:\n  has_a_name: expected a name\n") as e:
+    with pytest.raises(
+        ContractError, match=r"breaks 2 of 3 promises \(seed 0\):\n  has_a_name: expected a name\n"
+    ) as e:
         make_contract().run({"parts": 1, "pieces": 0}, callback=lambda *row: seen.append(row[:2]))
     assert isinstance(e.value, AssertionError)
     assert e.value.results.counts == {"passed": 1, "failed": 2}
     assert seen == [("has_a_name", "failed"), ("has_parts", "failed"), ("is_lucky", "passed")]
+
+
+def test_an_error_says_how_to_see_it_again():
+    contract = make_contract()
+    with pytest.raises(ContractError, match=r"breaks 1 of 1 promises \(seed 7\):"):
+        contract.run({}, checks=["has_a_name"], seed=7)
+    check = dict(contract.generate({}, seed=7))["has_a_name"]
+    assert repr(check) == "<check has_a_name of the thing {}, seed 7>"
+    with pytest.raises(ContractError) as caught:
+        check()
+    promise, again = caught.value.__notes__
+    assert promise == "has_a_name promises: The thing has a name."
+    assert again == "again: check_thing(..., checks=['has_a_name'], seed=7)"
 
 
 def test_failures_may_be_a_warning():
@@ -162,6 +177,7 @@ def test_the_table_shows_every_row():
     table = CheckTable.from_rows(rows, kind="thing", target="a<b", seed=0)
     assert repr(table).startswith("<CheckTable of the thing a<b: 200 passed>\n  check   status reason\n")
     assert repr(table).count("\n") == 202
+    assert str(table) == repr(table)
     html = table._repr_html_()
     assert "200 passed" in html
     assert "check_117" in html

@@ -14,7 +14,7 @@ from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.spectra import build_spectrum
 from specutils import SpectrumList
 
-# CHANGE: the facts of the data model, which the pixels do not tell. Never from memory: air and vacuum differ by 82 km/s.
+# CHANGE: the facts of the data model, which the pixels do not tell; never from memory: air or vacuum is 82 km/s.
 SPECTRUM = Product(
     "{{ cookiecutter.plugin }}-spectrum",
     instrument="{{ cookiecutter.plugin }}",

@@ -1,1 +1,1 @@
-{% include cookiecutter.kind + ".py" %}
+{% include cookiecutter.kind + ".py" -%}
