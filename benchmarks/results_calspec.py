@@ -72,9 +72,9 @@ READING = """
   batches, too. {n_simulated} pairs simulated from other real XP spectra teach nothing of what XP and HST make
   differently, and few of those stars are as hot as these. Simulated pairs with the training stars' own ratios, and the
   real ones, do better, and stay below the ``recall@1`` of a cosine that nobody trained. XP calibrated with the training
-  stars first, and stars made between the real ones, which are as hot, give no more than that within the binomial errors.
-  Real pairs alone were also tried with 16 dimensions and with XP calibrated first, and found as little; they are not
-  in the table. Two calibrated spectra on one grid need no shared space.
+  stars first, and stars made between the real ones, which are as hot, give no more within the binomial errors. Real
+  pairs alone were also tried with 16 dimensions and with XP calibrated first, and found as little; they are
+  not in the table. Two calibrated spectra on one grid need no shared space.
 * **What helps is the calibration**: the resolution of XP, and a χ² with the ratio and its scatter of the training
   stars.
 * Subtracting the mean spectrum of each side, as the package's raw-flux baseline does for instruments that differ
