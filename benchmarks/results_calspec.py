@@ -63,7 +63,8 @@ stars; nothing in them was tuned. ± is half the range over {n_seeds} splits and
 inverse variances: 1 % for HST, for XP the median of the stated errors of {n_stated} stars. ± does not hold that the
 stars are {n}: a share p of them has a binomial error of √(p (1 - p) / {n}), 0.05 from 0.3 to 0.7. Rows with one seed
 were tried after the others, for ways in which so few pairs might teach more."""
-KINDS = """``recall@1`` by type of star, XP to HST, HST to XP (in brackets: stars). It is not white dwarfs alone
+KINDS = """
+``recall@1`` by type of star, XP to HST, HST to XP (in brackets: stars). It is not white dwarfs alone
 that look alike. They are {n_wd} of the {n} stars and {missed_wd} of the {missed} that χ² with the stated errors
 misses, XP to HST at XP's resolution; it finds {others:.2f} of the others. With the types so few, an entry has a
 binomial error of 0.09 (white dwarfs) to 0.25 (K and M stars)."""
