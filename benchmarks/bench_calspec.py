@@ -10,11 +10,12 @@ study goes on; the page and its figure come from what is stored::
 import itertools
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 from bench_results import parser_of
-from calspec_data import CLASSES, SYSTEMATIC, WAVELENGTH, Population, read_pairs
+from calspec_data import CLASSES, SYSTEMATIC, TYPES, WAVELENGTH, Population, between, prepare, read_pairs
 from results_calspec import write_figure
 from results_page import write_page
 
@@ -40,6 +41,7 @@ def ratio_study(pairs):
         "bins": [{"from_nm": a, "to_nm": b - 1} | bin_row(pairs, a, b) for a, b in itertools.pairwise(BINS)],
         "n_stars": len(pairs.name),
         "n_class": {key: int((pairs.kind == key).sum()) for key in CLASSES},
+        "n_type": {key: int((pairs.type == key).sum()) for key in TYPES},
         "n_stated": len(pairs.stated),
         "missing": float((~np.isfinite(xp)).mean()),
     }
@@ -129,34 +131,46 @@ def ranks(scores, rows):
     return {way: 1 + np.sum(table > own[:, None], axis=1)[rows] for way, table in tables}
 
 
-def summary(parts, n):
-    """Figures of ranks that come fold by fold."""
-    found = {way: np.concatenate([part[way] for part in parts]) for way in WAYS}
-    return {way: rank_summary(rank, n, np.ones(len(rank), int), (1, 5, 10)) for way, rank in found.items()}
+def in_turns(pairs, seed, scores_of):
+    """Ranks of every star, by the scores (XP, HST) that ``scores_of(train)`` gives for the fold that tests it."""
+    found = {way: np.zeros(len(pairs.name), int) for way in WAYS}
+    for test, train in folds_of(len(pairs.name), seed):
+        for way, rank in ranks(scores_of(train), test).items():
+            found[way][test] = rank
+    return found
+
+
+def summary(found, pairs):
+    """Figures of the ranks (N,) of all stars, and ``recall@1`` by type."""
+    n = len(pairs.name)
+    by_type = {way: {key: float((rank[pairs.type == key] == 1).mean()) for key in TYPES} for way, rank in found.items()}
+    return {
+        way: rank_summary(rank, n, np.ones(n, int), (1, 5, 10)) | {"by_type": by_type[way]}
+        for way, rank in found.items()
+    }
 
 
 def tensor(values):
-    """float32, as the ops take it."""
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    """float64: cosines of stars that look alike differ by less than float32 can tell."""
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
 
 
 def fixed_methods(pairs):
     """Retrieval without anything trained, HST as it is and at the resolution of XP."""
-    xp, n = pairs.prepared["gaia_xp"], len(pairs.name)
+    xp, error = pairs.prepared["gaia_xp"], np.hypot(pairs.error, SYSTEMATIC)
     found, every = {}, np.arange(len(pairs.name))
     for key, words in (("stis", "HST as it is"), ("matched", "HST at XP's resolution")):
         hst = pairs.prepared[key]
         cosine = ops.masked_similarity(*map(tensor, (xp.flux, xp.ivar, hst.flux, hst.ivar))).numpy()
-        found[f"cosine of fluxes, {words}"] = summary([ranks(cosine, every)], n)
+        found[f"cosine of fluxes, {words}"] = summary(ranks(cosine, every), pairs)
         found[f"cosine less mean spectra, {words}"] = {
             WAYS[0]: baselines.matched_flux_retrieval(xp, hst),
             WAYS[1]: baselines.matched_flux_retrieval(hst, xp),
         }
-        error = np.hypot(pairs.error, SYSTEMATIC)
         scores = chi_square_scores(log_ratio(pairs, key), error)
-        found[f"chi-square, stated errors, {words}"] = summary([ranks(scores, every)], n)
+        found[f"chi-square, stated errors, {words}"] = summary(ranks(scores, every), pairs)
     found["chi-square with the absolute flux, HST at XP's resolution"] = summary(
-        [ranks(absolute_scores(pairs), every)], n
+        ranks(absolute_scores(pairs), every), pairs
     )
     return found
 
@@ -164,11 +178,12 @@ def fixed_methods(pairs):
 def learned_chi_square(pairs, seed):
     """Chi-square with the ratio and the scatter of the training stars of each fold."""
     difference = log_ratio(pairs, "matched")
-    parts = []
-    for test, train in folds_of(len(pairs.name), seed):
+
+    def scores_of(train):
         middle, scatter = learned(difference, train)
-        parts.append(ranks(chi_square_scores(difference - middle, scatter), test))
-    return summary(parts, len(pairs.name))
+        return chi_square_scores(difference - middle, scatter)
+
+    return summary(in_turns(pairs, seed, scores_of), pairs)
 
 
 def limit(pairs):
@@ -196,10 +211,10 @@ def limit(pairs):
     }
 
 
-def aligned(pairs, train, seed):
+def aligned(pairs, train, seed, **options):
     """Scores (XP, HST) of a space trained on dict of PreparedSpectra."""
     aligner = sa.Aligner(["stis", "gaia_xp"])
-    aligner.fit(train, seed=seed, progress=False)
+    aligner.fit(train, seed=seed, progress=False, **options)
     xp, hst = (aligner.embed(pairs.prepared[key]).vectors for key in ("gaia_xp", "matched"))
     return np.asarray(xp) @ np.asarray(hst).T
 
@@ -211,21 +226,60 @@ def real_part(pairs, rows):
 
 def aligner_study(pairs, population, seed):
     """Three trainings: real pairs of each fold; simulated pairs; both, the simulated ones with the folds' ratios."""
-    n, rng = len(pairs.name), np.random.default_rng([seed, 1])
-    ratio = pairs.flux["gaia_xp"] / pairs.flux["matched"]
-    ratio = np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
-    real, both = [], []
-    for test, train in folds_of(n, seed):
-        real.append(ranks(aligned(pairs, real_part(pairs, train), seed), test))
-        made = population.simulate(rng, ratio[train])
-        joined = {key: sa.PreparedSpectra.concatenate([made[key], real_part(pairs, train)[key]]) for key in made}
-        both.append(ranks(aligned(pairs, joined, seed), test))
-    simulated = ranks(aligned(pairs, population.simulate(rng), seed), np.arange(n))
+    rng, ratio = np.random.default_rng([seed, 1]), ratio_of(pairs)
+    real = in_turns(pairs, seed, lambda train: aligned(pairs, real_part(pairs, train), seed))
+    both = in_turns(
+        pairs,
+        seed,
+        lambda train: aligned(pairs, joined(population.simulate(rng, ratio[train]), real_part(pairs, train)), seed),
+    )
+    simulated = ranks(aligned(pairs, population.simulate(rng), seed), np.arange(len(pairs.name)))
     return {
-        "aligner, real pairs": summary(real, n),
-        "aligner, simulated pairs": summary([simulated], n),
-        "aligner, real and simulated pairs": summary(both, n),
+        "aligner, real pairs": summary(real, pairs),
+        "aligner, simulated pairs": summary(simulated, pairs),
+        "aligner, real and simulated pairs": summary(both, pairs),
     }
+
+
+def ratio_of(pairs):
+    """XP over HST (N, 343), 1 where it is not known."""
+    ratio = pairs.flux["gaia_xp"] / pairs.flux["matched"]
+    return np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
+
+
+def joined(*parts):
+    """The spectra of several dict of PreparedSpectra, by instrument."""
+    return {key: sa.PreparedSpectra.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def calibrated(pairs, train):
+    """`Pairs` with the median ratio of the training stars divided out of XP."""
+    middle, _ = learned(log_ratio(pairs, "matched"), train)
+    flux = pairs.flux["gaia_xp"] / np.exp(middle)
+    xp = prepare(sa.get_instrument("gaia_xp"), flux, pairs.error, pairs.name)
+    return replace(pairs, flux=pairs.flux | {"gaia_xp": flux}, prepared=pairs.prepared | {"gaia_xp": xp})
+
+
+def tries(pairs, population, seed):
+    """Three other ways to train on few pairs: longer; with XP calibrated first; with stars between the real ones."""
+    rng = np.random.default_rng([seed, 2])
+
+    def longer(train):
+        return aligned(pairs, real_part(pairs, train), seed, max_epochs=300, batch_size=32)
+
+    def calibrated_first(train):
+        known = calibrated(pairs, train)
+        made = population.simulate(rng, ratio_of(known)[train])
+        return aligned(known, joined(made, real_part(known, train)), seed)
+
+    def with_neighbours(train):
+        made = between(pairs, train, len(population.known), rng)
+        return aligned(pairs, joined(made, real_part(pairs, train)), seed)
+
+    ways = {"real pairs, 300 epochs in batches of 32": longer}
+    ways |= {"real and simulated pairs, XP calibrated first": calibrated_first}
+    ways |= {"real pairs and stars between them": with_neighbours}
+    return {f"aligner, {key}": summary(in_turns(pairs, seed, way), pairs) for key, way in ways.items()}
 
 
 def seed_part(pairs, population, seed):
@@ -238,7 +292,7 @@ def seed_part(pairs, population, seed):
 def run(options):
     """Run the parts that are not stored."""
     options.store.mkdir(parents=True, exist_ok=True)
-    paths = {None: options.store / "calspec-xp.json"}
+    paths = {None: options.store / "calspec-xp.json", "tries": options.store / "calspec-xp-tries.json"}
     paths |= {seed: options.store / f"calspec-xp-seed{seed}.json" for seed in options.seeds}
     todo = {seed: path for seed, path in paths.items() if options.again or not path.exists()}
     pairs = read_pairs(options.shared) if todo else None
@@ -247,6 +301,8 @@ def run(options):
         start = time.perf_counter()
         if seed is None:
             result = {"ratio": ratio_study(pairs), "retrieval": fixed_methods(pairs), "limit": limit(pairs)}
+        elif seed == "tries":
+            result = {"retrieval": tries(pairs, population, 0)}
         else:
             result = seed_part(pairs, population, seed)
         path.write_text(json.dumps(result, indent=1) + "\n")

@@ -24,6 +24,8 @@ WAVELENGTH = 336 + 2 * np.arange(343)  # nm
 SYSTEMATIC = 0.01  # of the flux: SYSERROR of CALSPEC
 MIN_SNR = 15  # of the XP spectra that pairs are simulated from
 CLASSES = {"O, B, WD": ("O", "B", "D"), "A": ("A",), "F, G": ("F", "G"), "K, M": ("K", "M")}
+TYPES = {"WD": ("D",), "O, B": ("O", "B"), "A": ("A",), "F, G": ("F", "G"), "K, M": ("K", "M")}
+NEIGHBOURS = 6  # of a training star, in the shape of its spectrum
 
 
 @dataclass
@@ -32,10 +34,12 @@ class Pairs:
 
     ``matched`` is HST at the resolution of XP; ``error`` (343,) the median of XP's stated errors over the flux, which
     stands for the stars without stated errors; ``stated`` maps the rows that have errors to them (343,), in FLAM.
+    ``kind`` is one of `CLASSES`, ``type`` one of `TYPES`.
     """
 
     name: np.ndarray
     kind: np.ndarray
+    type: np.ndarray
     flux: dict
     prepared: dict
     error: np.ndarray
@@ -58,13 +62,14 @@ def read_pairs(shared):
     }
     flux["matched"] = _matched(flux["stis"], name)
     prepared["matched"] = prepare(Stis(grid="xp"), flux["matched"], SYSTEMATIC, name)
-    return Pairs(name, np.array([class_of(kind) for kind in table["star_type"]]), flux, prepared, error, stated)
+    kind, own_type = (np.array([class_of(one, known) for one in table["star_type"]]) for known in (CLASSES, TYPES))
+    return Pairs(name, kind, own_type, flux, prepared, error, stated)
 
 
-def class_of(spectral_type):
-    """The class of `CLASSES` that a spectral type such as ``"sdF6"`` or ``"DA2.4"`` belongs to."""
+def class_of(spectral_type, classes=CLASSES):
+    """The class that a spectral type such as ``"sdF6"`` or ``"DA2.4"`` belongs to."""
     letter = spectral_type.strip().removeprefix("sd")[0]
-    return next(title for title, letters in CLASSES.items() if letter in letters)
+    return next(title for title, letters in classes.items() if letter in letters)
 
 
 def _on_samples(table, column):
@@ -101,6 +106,29 @@ def _matched(flux, name):
     stis = Stis(grid="xp", normalization="none")
     matched = prepare(stis, flux, SYSTEMATIC, name).match_resolution(sa.get_instrument("gaia_xp"))
     return np.where(matched.mask, np.nan, matched.flux * matched.flux_unit.to(FLAM))
+
+
+def log_flux(flux):
+    """ln of fluxes (N, 343), interpolated where one is missing or not positive."""
+    sample, known = np.arange(flux.shape[1]), flux > 0
+    return np.array([np.interp(sample, sample[k], np.log(row[k])) for row, k in zip(flux, known, strict=True)])
+
+
+def between(pairs, train, n, rng):
+    """dict of PreparedSpectra: n stars, each between a training star and a neighbour, with a ratio of neighbours."""
+    hst, xp = (log_flux(pairs.flux[key][train]) for key in ("matched", "gaia_xp"))
+    shape, ratio = hst - np.median(hst, axis=1, keepdims=True), xp - hst
+    near = np.argsort(((shape[:, None] - shape[None]) ** 2).sum(axis=-1), axis=1)[:, : 1 + NEIGHBOURS]
+    first = rng.integers(len(train), size=n)
+    second, one, other = (near[first, rng.integers(1 + NEIGHBOURS, size=n)] for _ in range(3))
+    place, share = rng.uniform(size=(2, n, 1))
+    made = place * shape[first] + (1 - place) * shape[second] + np.log(1e-13)
+    seen = made + share * ratio[one] + (1 - share) * ratio[other]
+    name = [f"between {number}" for number in range(n)]
+    return {
+        "gaia_xp": prepare(sa.get_instrument("gaia_xp"), np.exp(seen), pairs.error, name),
+        "stis": prepare(Stis(grid="xp"), np.exp(made), SYSTEMATIC, name),
+    }
 
 
 class Population:

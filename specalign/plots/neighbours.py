@@ -9,7 +9,7 @@ from specalign.exceptions import GridMismatchError, MatchError
 from specalign.plots.labels import label_text
 from specalign.plots.projection import Projection, project
 from specalign.plots.spectra import row_of
-from specalign.plots.style import MUTED, PALETTE, ink, instrument_colour, new_axes, new_figure, styled, unit_label
+from specalign.plots.style import MUTED, PALETTE, ink, instrument_colours, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_neighbour_labels", "plot_neighbour_map", "plot_retrieved", "plot_similarity"]
 
@@ -146,7 +146,9 @@ def _overlay(ax, query, retrieved, limits):
 
 def _role_colour(role, query, prepared):
     name = prepared.instrument.name
-    return PALETTE[2] if role == "retrieved" and name == query.instrument.name else instrument_colour(name)
+    if role == "retrieved" and name == query.instrument.name:
+        return PALETTE[2]
+    return instrument_colours([query.instrument.name, name])[name]
 
 
 def _frame(ax, values):

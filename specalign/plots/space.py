@@ -10,7 +10,7 @@ from specalign.plots.style import (
     MUTED,
     PALETTE,
     given_axes,
-    instrument_colour,
+    instrument_colours,
     new_axes,
     new_figure,
     styled,
@@ -177,10 +177,8 @@ def _title_embedding(panels, projection, colours, own):
 def _draw_cloud(ax, projection, labels, colour, name_bar):
     instrument = projection.table.instrument
     if colour == "instrument":
-        for number, name in enumerate(np.unique(instrument)):
-            _scatter(
-                ax, projection.points[instrument == name], number, color=instrument_colour(name, number), label=name
-            )
+        for number, (name, color) in enumerate(instrument_colours(np.unique(instrument).tolist()).items()):
+            _scatter(ax, projection.points[instrument == name], number, color=color, label=name)
         ax.legend(fontsize=8, markerscale=2)
         return
     values, unit = _values(projection.table, labels, colour)

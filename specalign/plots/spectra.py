@@ -13,7 +13,7 @@ from specalign.plots.style import (
     MUTED,
     SOFT,
     given_axes,
-    instrument_colour,
+    instrument_colours,
     new_axes,
     new_figure,
     styled,
@@ -87,7 +87,7 @@ def draw_row(ax, prepared, row, offset=0.0, color=None, label=True, linewidth=0.
     good = ~prepared.mask[row]
     flux = np.where(good, prepared.flux[row], np.nan) + offset
     sigma = 1 / np.sqrt(np.where(good & (prepared.ivar[row] > 0), prepared.ivar[row], np.inf))
-    color = color or instrument_colour(prepared.instrument.name)
+    color = color or instrument_colours([prepared.instrument.name])[prepared.instrument.name]
     breaks = grid_breaks(prepared.spectral_axis)
     x, line, sigma = (np.insert(values, breaks, np.nan) for values in (x, flux, sigma))
     ax.fill_between(x, line - sigma, line + sigma, color=color, alpha=0.18, linewidth=0)

@@ -9,7 +9,7 @@ from specalign.data.columns import column_values
 from specalign.exceptions import GridMismatchError, MatchError
 from specalign.plots.labels import label_text
 from specalign.plots.spectra import axis_label, draw_row, flux_label, limit_flux
-from specalign.plots.style import MUTED, PALETTE, instrument_colour, new_axes, new_figure, styled, wavelength
+from specalign.plots.style import MUTED, PALETTE, instrument_colours, new_axes, new_figure, styled, wavelength
 
 __all__ = ["plot_overlay", "plot_selected"]
 
@@ -203,10 +203,10 @@ def _shared(pairs, ranges):
 
 
 def _draw_pairs(ax, pairs, limits):
-    shown = []
+    shown, names = [], [prepared.instrument.name for prepared, _ in pairs]
     for number, (prepared, row) in enumerate(pairs):
-        color = instrument_colour(prepared.instrument.name, number)
-        if number and color == instrument_colour(pairs[0][0].instrument.name, 0):
+        color = instrument_colours(names)[names[number]]
+        if names[number] in names[:number]:
             color = PALETTE[1] if color != PALETTE[1] else PALETTE[0]
         draw_row(ax, prepared, row, color=color, label=False, linewidth=1.1 - 0.3 * number, name=_facts(prepared, row))
         x = wavelength(prepared.spectral_axis)[0]

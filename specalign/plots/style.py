@@ -3,6 +3,7 @@
 import functools
 import inspect
 import io
+import itertools
 
 import numpy as np
 
@@ -14,7 +15,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("figures need matplotlib: pip install 'specalign[plot]'") from error
 
-__all__ = ["given_axes", "ink", "instrument_colour", "new_axes", "new_figure", "styled", "unit_label", "wavelength"]
+__all__ = ["given_axes", "ink", "instrument_colours", "new_axes", "new_figure", "styled", "unit_label", "wavelength"]
 
 ACCENT, MUTED, SOFT, INK = "#1f5fa8", "#9aa3ad", "#6b747d", "#22282f"
 
@@ -114,10 +115,13 @@ def given_axes(ax, *panels):
     return axes
 
 
-def instrument_colour(name, number=0):
-    """The colour of a built-in instrument, or the next one that none of these has."""
-    others = [color for color in PALETTE if color not in INSTRUMENTS.values()]
-    return INSTRUMENTS.get(name, others[number % len(others)])
+def instrument_colours(names):
+    """A colour for each instrument of a figure: a built-in one has its own, others what is left, each another one."""
+    names = dict.fromkeys(names)
+    own = {name: INSTRUMENTS[name] for name in names if name in INSTRUMENTS}
+    free = [color for color in PALETTE if color not in own.values()]
+    others = itertools.cycle(sorted(free, key=lambda color: color in INSTRUMENTS.values()))
+    return {name: own.get(name) or next(others) for name in names}
 
 
 def unit_label(name, unit):

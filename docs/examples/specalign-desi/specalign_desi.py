@@ -17,7 +17,7 @@ from specalign.instruments.base import Instrument
 from specalign.instruments.continuum import Continuum, MedianFlux, Unchanged, check_rule, segments_of
 from specalign.instruments.masking import Window
 from specalign.io.files import atomic_write, corrupt
-from specalign.io.fits_files import checksum_state, header_dict, open_fits
+from specalign.io.fits_files import checksum_state, header_dict, open_fits, require_columns
 from specalign.io.products import Product, check_visits, unknown_product
 from specalign.io.quality import COMMON_BITS, translate
 from specalign.io.spectra import build_spectrum, stated_position
@@ -38,6 +38,7 @@ _TO_OURS = {bit: bit for bit in range(11)} | {None: QUALITY_BITS["UNDOCUMENTED"]
 GRID = 3600 + 0.8 * np.arange(7781)  # Angstrom
 ARMS = {"b": slice(0, 2751), "r": slice(2700, 5026), "z": slice(4900, 7781)}  # they share pixels where they overlap
 FLUX = u.Unit("1e-17 erg / (s cm2 AA)")
+FIBER_COLUMNS = ("TARGETID", "OBJTYPE", "TARGET_RA", "TARGET_DEC", "REF_EPOCH")
 _KINDS = ("WAVELENGTH", "FLUX", "IVAR", "MASK")
 _UNITS = {"WAVELENGTH": "Angstrom", "FLUX": "10**-17 erg/(s cm2 Angstrom)"}
 _UNITS |= {"IVAR": "10**+34 (s2 cm4 Angstrom2) / erg2"}
@@ -53,6 +54,7 @@ def read(path, visits="combined"):
             raise unknown_product(path, hdus, "desi", PRODUCTS)
         if missing := sorted(wanted - names):
             raise corrupt(path, f"expected four extensions an arm, and {', '.join(missing)} are not there")
+        require_columns(path, hdus["FIBERMAP"], FIBER_COLUMNS)
         product = COADD if "EXP_FIBERMAP" in names else SPECTRA
         arms = SpectrumList.read(hdus, format=product.format)
         fibers, header, checksum = arms[0].meta["fibermap"], header_dict(hdus[0].header), checksum_state(hdus)
@@ -76,6 +78,8 @@ def join_arms(path, arms, n):
     for arm in arms:
         band, axis = arm.meta["band"], arm.spectral_axis.to_value(u.AA)
         pixels = ARMS[band]
+        if len(arm.flux) != n:  # one row would be taken for that of every target
+            raise corrupt(path, f"arm {band}: expected {n} rows, as the fibre map has, got {len(arm.flux)}")
         if axis.shape != GRID[pixels].shape or np.abs(axis - GRID[pixels]).max() > 1e-3:
             raise corrupt(path, f"arm {band}: expected {GRID[pixels].size} pixels from {GRID[pixels][0]} Angstrom")
         values, weight = arm.flux.to_value(FLUX), arm.uncertainty.quantity.to_value(FLUX**-2)

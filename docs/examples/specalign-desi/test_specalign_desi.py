@@ -63,6 +63,27 @@ def test_other_wavelengths_and_a_file_of_sky_are_refused(path):
         specalign_desi.read(path)
 
 
+@pytest.mark.parametrize("name", specalign_desi.FIBER_COLUMNS)
+def test_a_fibre_map_without_a_column_is_refused(path, name):
+    with fits.open(path) as hdus:
+        kept = [column for column in hdus["FIBERMAP"].columns if column.name != name]
+        hdus["FIBERMAP"] = fits.BinTableHDU.from_columns(kept, name="FIBERMAP")
+        hdus.writeto(path, overwrite=True)
+    with pytest.raises(CorruptFileError, match=f"lacks the columns {name}"):
+        specalign_desi.read(path)
+
+
+def test_a_row_of_one_arm_is_not_taken_for_that_of_every_target(path):
+    with fits.open(path) as hdus:
+        for kind in ("FLUX", "IVAR", "MASK", "RESOLUTION"):
+            hdu = hdus[f"B_{kind}"]
+            hdus[f"B_{kind}"] = fits.ImageHDU(hdu.data[:1], hdu.header, name=hdu.name)
+            hdus[f"B_{kind}"].add_checksum()
+        hdus.writeto(path, overwrite=True)
+    with pytest.raises(CorruptFileError, match="arm b: expected 2 rows, as the fibre map has, got 1"):
+        specalign_desi.read(path)
+
+
 @pytest.mark.skipif(not ROWS.exists(), reason="specutils was installed without the data of its tests")
 @pytest.mark.parametrize("name", ["coadd-sv3-dark-26065", "coadd-5-169-thru20210419", "spectra-sv3-dark-26065"])
 def test_real_rows(name):

@@ -1,6 +1,7 @@
 """The study of stars that HST and Gaia XP both saw: its figures mean what the results page says."""
 
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,31 @@ def test_every_star_is_tested_once_and_never_trained_on_then(bench):
     assert [test.tolist() for test, _ in folds] != [test.tolist() for test, _ in bench.folds_of(91, seed=3)]
 
 
+def test_each_star_has_the_rank_of_the_fold_that_tests_it(bench):
+    pairs = types.SimpleNamespace(name=np.arange(91), type=np.repeat(list(bench.TYPES), (30, 10, 23, 24, 4)))
+    trained = []
+
+    def scores_of(train):
+        trained.append(train)
+        scores = np.eye(91)
+        scores[train] = 2 * np.roll(np.eye(91), 1, axis=1)[train]  # a star that was trained on would never be found
+        return scores
+
+    found = bench.in_turns(pairs, 0, scores_of)
+    assert len(trained) == 5
+    assert (found[bench.WAYS[0]] == 1).all()
+    found[bench.WAYS[0]][:15] = 2
+    table = bench.summary(found, pairs)[bench.WAYS[0]]
+    assert table["recall@1"] == pytest.approx(76 / 91)
+    assert (table["by_type"]["WD"], table["by_type"]["A"]) == (0.5, 1)
+
+
+def test_cosines_tell_stars_apart_that_float32_cannot(bench):
+    flux = 1 + 1e-5 * np.random.default_rng(1).normal(size=(20, 400))
+    scores = bench.ops.masked_similarity(*map(bench.tensor, (flux, np.ones_like(flux), flux, np.ones_like(flux))))
+    assert all((rank == 1).all() for rank in bench.ranks(scores.numpy(), np.arange(20)).values())
+
+
 def test_rows_of_different_lengths_come_to_their_samples(bench):
     import calspec_data
     import pandas
@@ -78,6 +104,7 @@ def test_rows_of_different_lengths_come_to_their_samples(bench):
     table = pandas.DataFrame({"wavelength": wavelength, "flux": [np.array([1.0, 2.0, 3.0]), np.array([4.0])]})
     out = calspec_data._on_samples(table, "flux")
     assert (out[0, [0, 2, 342]].tolist(), out[1, 1], np.isfinite(out).sum()) == ([1, 2, 3], 4, 4)
+    assert calspec_data.class_of("DA2.4", calspec_data.TYPES) == "WD"
     kinds = [calspec_data.class_of(kind) for kind in ("O9V", "sdO", "DA2.4", "A2/3", "sdF6", "M7V")]
     assert kinds == ["O, B, WD", "O, B, WD", "O, B, WD", "A", "F, G", "K, M"]
 
@@ -100,6 +127,15 @@ def test_real_stars_agree_with_hst_to_one_per_cent_in_the_red(bench, shared):
     row = bench.bin_row(pairs, 680, 750)
     assert (len(pairs.name), len(pairs.stated), row["n"]) == (91, 11, 91)
     assert row["quantiles"][1] == pytest.approx(1, abs=0.01)
+    train = bench.folds_of(91, 0)[0][1]
+    known = bench.calibrated(pairs, train)
+    own = [bench.log_ratio(one, "matched")[train, train, 10:300] for one in (pairs, known)]
+    waves = [np.nanstd(np.nanmedian(one - np.nanmedian(one, axis=1, keepdims=True), axis=0)) for one in own]
+    assert waves[1] < 0.2 * waves[0]
+    made = bench.between(pairs, train, 40, np.random.default_rng(1))
+    assert [one.mask.any() for one in made.values()] == [False, False]
+    colour = [one.flux[:, 100] / one.flux[:, 200] for one in (made["stis"], pairs.prepared["matched"][train])]
+    assert 0.99 * colour[1].min() < colour[0].min() < colour[0].max() < 1.01 * colour[1].max()
     scores = bench.chi_square_scores(bench.log_ratio(pairs, "matched"), 0.01)
     chance = 1 / 91
     assert all((rank == 1).mean() > 20 * chance for rank in bench.ranks(scores, np.arange(91)).values())

@@ -13,6 +13,7 @@ import specalign.plots as plots
 from specalign import metrics
 from specalign.analysis import baselines
 from specalign.exceptions import LabelError, MatchError, MissingExtraError
+from specalign.plots.style import instrument_colours
 
 
 def texts(figure):
@@ -35,6 +36,12 @@ def spectrum(apogee):
     axis = apogee.spectral_axis.to(u.nm)
     ivar = InverseVariance(apogee.ivar[0] / 300**2 / flux.unit**2)
     return Spectrum(flux=flux, spectral_axis=axis, uncertainty=ivar, mask=apogee.mask[0], meta=meta)
+
+
+def test_instruments_of_other_distributions_are_told_apart():
+    colours = instrument_colours(["desi", "apogee", "gaia_rvs", "nirspec", "stis"])
+    assert len(set(colours.values())) == 5
+    assert {name: colours[name] for name in ("apogee", "nirspec")} == instrument_colours(["nirspec", "apogee"])
 
 
 def test_prepared_hides_what_is_under_the_mask(apogee, tmp_path):
