@@ -16,7 +16,7 @@ from specalign.testing.instrument_kit.case import ARRAYS, compare
 __all__ = ["CHECKS"]
 
 TIME_LIMIT = 120.0  # seconds, of a process that has to import the package
-_ADVICE = "A class goes there by its name: put it into a module; in a script, call the check under __name__ == '__main__'."
+_ADVICE = "A class goes there by its name: put it into a module; in a script, check it under __name__ == '__main__'"
 _FAREWELL = 10.0  # seconds, of a process that has answered
 _THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

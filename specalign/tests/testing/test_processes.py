@@ -25,7 +25,7 @@ LARGE = np.zeros(10**6)  # more than a pipe holds, so that a writer nobody reads
 def test_a_process_that_has_ended_is_a_failure_not_a_wait():
     here, there = multiprocessing.Pipe()
     there.close()
-    with pytest.raises(ContractError, match="ended at once.*put it into a module"):
+    with pytest.raises(ContractError, match=r"ended at once.*put it into a module"):
         processes._answer(here, LARGE)
 
 
@@ -38,8 +38,8 @@ def test_a_process_that_ends_without_an_answer_is_named():
 
 
 def test_what_cannot_be_pickled_is_named():
-    here, there = multiprocessing.Pipe()
-    with pytest.raises(ContractError, match="cannot be sent to another process: .*lambda"):
+    here, _there = multiprocessing.Pipe()
+    with pytest.raises(ContractError, match=r"cannot be sent to another process: .*lambda"):
         processes._answer(here, lambda: None)
 
 
@@ -53,7 +53,7 @@ def test_the_script_that_runs_is_hidden_and_put_back():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "extra", "expected"),
-    [("Small", "", "passed"), ("Mine", "class Mine(Small):\n    pass", "call the check under __name__ == '__main__'")],
+    [("Small", "", "passed"), ("Mine", "class Mine(Small):\n    pass", "check it under __name__ == '__main__'")],
 )
 def test_a_script_without_a_guard(tmp_path, kind, extra, expected):
     script = tmp_path / "script.py"
