@@ -127,7 +127,7 @@ def sent_to_a_child(function, *arguments):
 def answer():
     """The child's part: receive, call, print."""
     function, arguments = ForkingPickler.loads(sys.stdin.buffer.read())
-    print("\n" + json.dumps(function(*arguments)))
+    sys.stdout.write("\n" + json.dumps(function(*arguments)) + "\n")
 
 
 def vectors_of_a_child(encoder, inputs):

@@ -52,6 +52,7 @@ def test_the_report_is_one_file_that_says_what_is_mock(small):
         assert words in text
 
 
+@pytest.mark.slow
 def test_it_can_be_run_again(small, capsys):
     before = EmbeddingTable.read(small / "embeddings" / "nirspec-test.fits")
     report = (small / "report.html").read_bytes()

@@ -101,6 +101,7 @@ KERNELS = {
 }
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_hopper(tmp_path):
     found = compile_elsewhere("bfloat16", "even", False, tmp_path)
     assert {line.split()[0] for line in found if line} == KERNELS

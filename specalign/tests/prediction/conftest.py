@@ -14,7 +14,7 @@ from specalign.prediction import LabelTransfer
 N_STARS, N_TRAIN = 400, 300
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def survey(tmp_path_factory):
     """Files, prepared spectra, aligner and labels; the first 300 stars are for training."""
     torch.set_num_threads(1)
@@ -46,7 +46,7 @@ def reference(survey):
     return sa.EmbeddingTable.concatenate(parts)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def model(survey):
     """A model that is not for science and labels NIRSpec spectra."""
     return LabelTransfer.build(
