@@ -28,7 +28,7 @@ def prepare(n=3):
 def test_preparing_tells_grid_rules_and_rejected(caplog):
     caplog.set_level("INFO", logger="specalign")
     prepare()
-    record = next(r for r in caplog.records if r.name == "specalign.instruments.base")
+    record = next(r for r in caplog.records if r.name == "specalign.instruments.preparation")
     assert record.levelname == "INFO"
     text = record.getMessage()
     for part in ("2 spectra", "normalization Pivot", "1 rejected; 1 times: 0 of 343 pixels are good"):
