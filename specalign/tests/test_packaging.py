@@ -65,7 +65,7 @@ def test_tox_uses_the_constraints_and_the_tested_extras():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "tox.ini")
     assert "PIP_CONSTRAINT = {tox_root}{/}constraints.txt" in parser["testenv"]["set_env"]
-    assert parser["testenv"]["extras"].split() == ["all", "test"]
+    assert parser["testenv"]["extras"].split() == ["all", "test", "docs"]
     assert "-W" in parser["testenv:build_docs"]["commands"]
     assert parser["tox"]["venv_redirect"] == "false"
 
