@@ -27,7 +27,17 @@ log = logging.getLogger(__name__)
 
 
 class Preparation:
-    """The steps of ``prepare``, with the grid and the rules of the `Instrument` that they belong to."""
+    """The steps of ``prepare``, with the grid and the rules of the instrument that they belong to.
+
+    A plugin may override `convert`, `detector` and `regrid`; each works on a block of rows.
+
+    Examples
+    --------
+    >>> from specalign import get_instrument
+    >>> from specalign.instruments.preparation import Preparation
+    >>> isinstance(get_instrument("apogee"), Preparation)
+    True
+    """
 
     def convert(self, rows):
         """Hook: rows of another kind (coefficients) to rows of samples."""
