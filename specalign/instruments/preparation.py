@@ -11,6 +11,7 @@ import astropy.units as u
 import numpy as np
 
 from specalign.config import progress_bar
+from specalign.display import Displayed
 from specalign.exceptions import SpectrumError
 from specalign.instruments.axes import flux_scale, preferred_unit
 from specalign.instruments.continuum import Unchanged
@@ -26,7 +27,7 @@ __all__ = ["Preparation"]
 log = logging.getLogger(__name__)
 
 
-class Preparation:
+class Preparation(Displayed):
     """The steps of ``prepare``, with the grid and the rules of the instrument that they belong to.
 
     A plugin may override `convert`, `detector` and `regrid`; each works on a block of rows.
