@@ -227,7 +227,7 @@ def test_bars_count_prepared_rows(monkeypatch):
         def update(self, n):
             counts.append(n)
 
-    monkeypatch.setattr("specalign.instruments.base.progress_bar", lambda **options: Bar(**options))
+    monkeypatch.setattr("specalign.instruments.preparation.progress_bar", lambda **options: Bar(**options))
     xp = sa.get_instrument("gaia_xp")
     xp.prepare_arrays(np.ones((70, 343)), spectral_axis=xp.spectral_axis, object_id=np.arange(70).astype(str))
     assert counts == [32, 32, 6, 70]
