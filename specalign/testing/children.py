@@ -152,9 +152,11 @@ def vectors_of_a_child(encoder, inputs):
     import safetensors.torch
     import torch
 
+    from specalign.alignment.checkpoint import serialized
+
     check_importable(cls := type(encoder))
     place = cls.__module__, cls.__qualname__, json.dumps(encoder.config())
-    tensors = _bytes(encoder.state_dict()), _bytes(inputs)
+    tensors = serialized(encoder.state_dict()), serialized(inputs)
     made = sent_to_a_child(embed, *place, *tensors, torch.get_num_threads())
     return safetensors.torch.load(bytes.fromhex(made))["vectors"]
 
@@ -164,15 +166,11 @@ def embed(module, name, config, state, inputs, threads):
     import safetensors.torch
     import torch
 
+    from specalign.alignment.checkpoint import serialized
+
     torch.set_num_threads(threads)
     cls = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     encoder = cls(**json.loads(config))
     encoder.load_state_dict(safetensors.torch.load(state))
     with torch.no_grad():
-        return _bytes({"vectors": encoder.eval()(**safetensors.torch.load(inputs))}).hex()
-
-
-def _bytes(tensors):
-    import safetensors.torch
-
-    return safetensors.torch.save({name: value.detach().contiguous() for name, value in tensors.items()})
+        return serialized({"vectors": encoder.eval()(**safetensors.torch.load(inputs))}).hex()
