@@ -1,6 +1,6 @@
 """The similarity ops on the CPU against what people use, in one run.
 
-    python benchmarks/bench_ops.py [--threads 2] [--repeats 5] [--only topk-20] [--json out.json] [--blas] [--quick]
+    python benchmarks/bench_ops.py [--threads 2] [--repeats 5] [--blas] [--store] [--only topk-20] [--quick]
 
 Every case times the project, its peers, a copy, and matrix products in turns, and prints medians, ratios of medians
 with the ratio to reach, and floors: operations over the measured float32 rate of ``torch.mm`` (the larger of two
@@ -22,6 +22,7 @@ import statistics
 import numpy as np
 import ops_peers
 import torch
+from performance_rows import add_store_option, facts
 
 from specalign import ops
 from specalign.ops.tiled import products
@@ -30,6 +31,7 @@ SHRINK = 32  # what --quick divides the number of rows by
 ARGSORT_ROWS = 1024  # similarities that the peer of match_rank sorts at a time
 TILE = 1024
 PRODUCT_ROWS = 4096  # of the gallery, in the bare product
+PACKAGES = ("torch", "numpy", "faiss-cpu", "open_clip_torch", "scikit-learn")
 SAMPLED_PAIRS = 2000
 
 
@@ -83,7 +85,8 @@ def measure(case, contenders, columns, options):
 
 def floors(case, rate, bandwidth, operations, size, goal=None):
     case.floor("operations, at the product's rate", operations, rate, "specalign", goal, note=" of torch.mm")
-    case.floor("operations, at the rate of the tiles' own products", operations, case.own_rate, "specalign")
+    own = case.rates["own products"]
+    case.floor("operations, at the rate of the tiles' own products", operations, own, "specalign")
     case.floor("bytes, at the copy's bandwidth", size, bandwidth, "specalign", note=" of a copy")
 
 
@@ -364,15 +367,14 @@ def memory_cases():
     return cases
 
 
-def describe(options):
+def describe(options, machine):
     """What the figures depend on besides the program."""
-    peers = ("torch", "numpy", "faiss-cpu", "open_clip_torch", "scikit-learn")
     about = {
-        "processor": f"{ops_peers.processor()}, {os.cpu_count()} cores",
+        "processor": f"{machine['processor']}, {machine['cores']} cores",
         "threads": ops_peers.set_threads(options.threads),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
-        "versions": ", ".join(f"{name} {ops_peers.version(name)}" for name in peers),
-        "load before the run": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "versions": ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
+        "load before the run": machine["load"],
         "repeats": options.repeats,
         "products of the tiles": "torch's BLAS alone" if options.blas else "oneDNN where it serves",
     }
@@ -389,13 +391,17 @@ def main():
     parser.add_argument("--json", metavar="PATH", help="write every figure and every single time to this file")
     parser.add_argument("--blas", action="store_true", help="let the project's tiles call torch's BLAS alone")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the program")
+    add_store_option(parser)
     options = parser.parse_args()
+    ops_peers.check_store(parser, options, parts=options.blas)
+    machine = facts(*PACKAGES)
     if options.blas:
         products._onednn_works = lambda: False
     cases = timing_cases() | memory_cases()
     if not any(options.only in name for name in cases):
         parser.error(f"--only: expected a part of one of {', '.join(cases)}, got {options.only!r}")
-    return ops_peers.run(cases, describe(options), options)
+    row = {"name": "ops-blas" if options.blas else "ops", "facts": machine, "threads": options.threads}
+    return ops_peers.run(cases, describe(options, machine), options, row)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The similarity ops on a CUDA GPU, in one call; needs torch and triton alone, and no installed package.
 
-    python benchmarks/bench_ops_cuda.py [--repeats 7] [--only info_nce] [--json out.json] [--quick]
+    python benchmarks/bench_ops_cuda.py [--repeats 7] [--only info_nce] [--json out.json] [--quick] [--store]
 
 Every case first compares the Triton kernels on small sizes with the reference in float64, and is not timed where a
 number is wrong.  Then the project, its peers, a copy and bare matrix products take turns, timed by CUDA events after
@@ -21,6 +21,7 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import ops_peers
+from performance_rows import add_store_option, facts
 
 from specalign import ops
 
@@ -309,13 +310,20 @@ def all_cases():
     return cases
 
 
-def describe(options):
-    """What the figures depend on besides the program."""
+def machine_facts():
+    """Those of every program, the device and CUDA."""
     properties = torch.cuda.get_device_properties(0)
+    machine = facts("torch", "triton", "inf_cl")
+    machine["versions"]["CUDA"] = torch.version.cuda
+    memory = f"{properties.total_memory / 1e9:.4g} GB"
+    return machine | {"device": f"{properties.name}, {memory}, {properties.multi_processor_count} SM"}
+
+
+def describe(options, machine):
+    """What the figures depend on besides the program."""
     return {
-        "device": f"{properties.name}, {properties.total_memory / 1e9:.4g} GB, {properties.multi_processor_count} SM",
-        "versions": ", ".join(f"{name} {ops_peers.version(name)}" for name in ("torch", "triton", "inf_cl"))
-        + f", CUDA {torch.version.cuda}",
+        "device": machine["device"],
+        "versions": ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
         "TF32 in torch.mm": torch.backends.cuda.matmul.allow_tf32,
         "repeats": options.repeats,
     }
@@ -327,14 +335,17 @@ def main():
     parser.add_argument("--only", default="", metavar="NAME", help="the cases that have this in their name")
     parser.add_argument("--json", metavar="PATH", help="write every figure and every single time to this file")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the program")
+    add_store_option(parser)
     options = parser.parse_args()
+    ops_peers.check_store(parser, options)
     if not torch.cuda.is_available():
         print(f"bench_ops_cuda: no CUDA device (torch {torch.__version__}); nothing was measured", file=sys.stderr)
         return 1
     cases = all_cases()
     if not any(options.only in name for name in cases):
         parser.error(f"--only: expected a part of one of {', '.join(cases)}, got {options.only!r}")
-    return ops_peers.run(cases, describe(options), options)
+    machine = machine_facts()
+    return ops_peers.run(cases, describe(options, machine), options, {"name": "ops-cuda", "facts": machine})
 
 
 if __name__ == "__main__":

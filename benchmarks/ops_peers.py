@@ -8,16 +8,15 @@ import ctypes
 import dataclasses
 import gc
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import operator
 import pathlib
-import platform
 import statistics
 import time
 
 import torch
+from performance_rows import store_row
 from torch.nn import functional
 
 SENSES = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
@@ -123,14 +122,6 @@ def interleaved(contenders, repeats, clock):
     return times
 
 
-def version(package):
-    """The version of an installed package, as pip says it."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
 def set_threads(number):
     """The same number for torch, faiss, and the matrix libraries of NumPy and scikit-learn; says what it reached."""
     torch.set_num_threads(number)
@@ -188,27 +179,20 @@ def measure_peak(job, size, small, threads):
     )
 
 
-def processor():
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def measure(case, contenders, sticks, repeats, clock):
     """Time contenders and yardsticks in turns; return operations a second and bytes a second.
 
     ``sticks`` are pairs of a call and its operations, or bytes for the one called "copy".  Of several products, the
-    one with the highest rate counts; the rate of ``OWN_PRODUCTS`` stays with the case.
+    one with the highest rate counts; all rates stay with the case.
     """
     calls = contenders | {name: call for name, (call, _) in sticks.items()}
     for call, _ in sticks.values():
         call()
     case.times = interleaved(calls, repeats, clock)
     rates = {name: amount / statistics.median(case.times[name]) for name, (_, amount) in sticks.items()}
-    bandwidth, case.own_rate = rates.pop("copy"), rates.pop(OWN_PRODUCTS, None)
-    return max(rates.values()), bandwidth
+    bandwidth, own = rates.pop("copy"), rates.pop(OWN_PRODUCTS, None)
+    case.rates = {"product": max(rates.values()), "own products": own, "copy": bandwidth}
+    return case.rates["product"], bandwidth
 
 
 def relative_error(value, wanted):
@@ -255,7 +239,7 @@ class Case:
 
     def __init__(self, name, title):
         self.name, self.title, self.lines, self.wrong, self.times = name, title, [], [], {}
-        self.own_rate = None
+        self.rates = {}
 
     def add(self, what, **columns):
         self.lines.append(Line(what, **columns))
@@ -291,7 +275,14 @@ class Case:
 
     def record(self):
         lines = [dataclasses.asdict(line) | {"verdict": line.verdict} for line in self.lines]
-        return {"name": self.name, "title": self.title, "lines": lines, "wrong": self.wrong, "times": self.times}
+        return {
+            "name": self.name,
+            "title": self.title,
+            "lines": lines,
+            "wrong": self.wrong,
+            "times": self.times,
+            "rates": self.rates,
+        }
 
     def __str__(self):
         return "\n".join([f"{self.title}  [{self.name}]", *map(str, self.lines)])
@@ -320,8 +311,11 @@ def print_goals(cases):
             print(f"  WRONG  {case.name}: {text}")
 
 
-def run(cases, about, options):
-    """Run the cases that are wanted, print, write the JSON file; 1 where a number was wrong or a case failed."""
+def run(cases, about, options, row):
+    """Run the cases that are wanted, print, write the files; 1 where a number was wrong or a case failed.
+
+    ``row`` is what ``--store`` keeps beside the cases: its name, the facts of the machine and the settings.
+    """
     banner = [QUICK_BANNER] if options.quick else []
     print(*banner, *(f"{key}: {value}" for key, value in about.items()), sep="\n", end="\n\n")
     wanted = {name: case for name, case in cases.items() if options.only in name}
@@ -331,4 +325,13 @@ def run(cases, about, options):
     if options.json:
         record = {"quick": options.quick, "about": about, "cases": [case.record() for case in done]}
         pathlib.Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
+    if options.store:
+        cases = {case.name: case.record() for case in done}
+        store_row(options.store, row.pop("name"), row | {"repeats": options.repeats, "cases": cases})
     return 1 if any(case.wrong for case in done) else 0
+
+
+def check_store(parser, options, parts=False):
+    """Refuse ``--store`` for small sizes, and for some of the cases where the page shows all of them."""
+    if options.store and (options.quick or (options.only and not parts)):
+        parser.error("--store: expected all cases at full size, got --quick or --only; leave one of them out")
