@@ -244,7 +244,8 @@ def filled(build, stored, prefix="", taken=None):
     """
     with torch.device("meta"):
         module = build()
-    own = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+    # in memory of torch's own: at addresses of other alignment, a product of matrices may round in another way
+    own = {key.removeprefix(prefix): value.clone() for key, value in stored.items() if key.startswith(prefix)}
     for key, value in module.state_dict().items():
         _check_tensor(prefix + key, own.get(key), value)
     module.load_state_dict(own, strict=True, assign=True)

@@ -82,5 +82,13 @@ def check_saved_aligner(kind, subject):
         aligner.save(folder)
         loaded = Aligner.load(folder)
     for name, rows in prepared.items():
-        if not np.array_equal(loaded.embed(rows).vectors, aligner.embed(rows).vectors):
-            fail(f"a loaded aligner embeds the spectra of {name!r} in another way")
+        before = aligner.embed(rows).vectors
+        _check_vectors(aligner.embed(rows).vectors, before, f"an aligner embeds the same spectra of {name!r} twice")
+        _check_vectors(loaded.embed(rows).vectors, before, f"a loaded aligner embeds the spectra of {name!r}")
+
+
+def _check_vectors(found, expected, what):
+    """Fail unless they are the same, bit for bit, and say how far apart they are."""
+    if not np.array_equal(found, expected):
+        off = np.abs(found - expected).max(axis=1)
+        fail(f"{what} in another way: {np.count_nonzero(off)} of {len(off)} vectors, by up to {off.max():.3g}")

@@ -70,6 +70,12 @@ def test_what_is_saved_comes_back(aligner, folder):
     assert loaded.history.epochs["val_loss"].tolist() == aligner.history.epochs["val_loss"].tolist()
 
 
+def test_loaded_weights_are_aligned_in_memory_like_trained_ones(aligner, folder):
+    for one in (aligner, Aligner.load(folder)):
+        places = {value.data_ptr() % 64 for part in one.encoders.values() for value in part.state_dict().values()}
+        assert places == {0}
+
+
 def test_saving_twice_gives_the_same_bytes(aligner, folder, tmp_path):
     Aligner.load(folder).save(tmp_path / "again")
     for path in folder.iterdir():
