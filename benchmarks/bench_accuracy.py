@@ -1,0 +1,51 @@
+"""How near the package's defaults come to the information limit, and the table of it: the page ``docs/accuracy.rst``.
+
+Each row is a command of its own, stored as JSON, so that an interrupted study goes on::
+
+    python benchmarks/bench_accuracy.py --seed 5 --stars 20000 --rows apogee-nirspec
+    python benchmarks/bench_accuracy.py --seed 5 --stars 20000      # all rows that are not stored yet, then the table
+
+The mock survey is drawn with the seed, which is also that of the trainings. The last 2,000 stars, a visit each, are the
+test; scalers, early stopping and probes are fitted on the others. No option of a training is set. The table has
+what is stored of this number of stars, all seeds; the page is written from rows of full size alone.
+"""
+
+import functools
+import time
+
+from accuracy_pairs import PAIR_ROWS, pair_row
+from accuracy_store import path_of, save
+from accuracy_supervised import SUPERVISED_ROWS, supervised_row
+from accuracy_survey import Survey
+from bench_results import parser_of
+
+ROWS = {
+    **{row: functools.partial(pair_row, row=row) for row in PAIR_ROWS},
+    **{row: functools.partial(supervised_row, row=row) for row in SUPERVISED_ROWS},
+}
+
+
+def run(options):
+    """Run the rows that are not stored, one JSON file each."""
+    survey = Survey(options.shared, options.stars, options.seed)
+    for row in options.rows:
+        if path_of(options.store, row, options.seed, options.stars).exists() and not options.again:
+            continue
+        start = time.perf_counter()
+        result = ROWS[row](survey)
+        result["seconds"] = time.perf_counter() - start
+        path = save(options.store, row, options.seed, options.stars, result)
+        print(f"{path.name}: {result['seconds']:.0f} s", flush=True)
+
+
+def main(arguments=None):
+    """Parse the command line, run, print the table."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--seed", type=int, required=True, help="of the survey and of the trainings")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", default=list(ROWS), help=", ".join(ROWS))
+    options = parser.parse_args(arguments)
+    run(options)
+
+
+if __name__ == "__main__":
+    main()
