@@ -7,6 +7,11 @@ from survey_data import UNITS, MockSurvey
 MOST_TEST_STARS = 2000
 
 
+def test_size(n_stars):
+    """How many of the last stars are the test: 2,000, and fewer of a survey that is too small for them."""
+    return min(MOST_TEST_STARS, n_stars // 5)
+
+
 @dataclass
 class Seen:
     """What one instrument saw: prepared spectra, the bound of each label, and the covariances that an oracle uses."""
@@ -29,14 +34,13 @@ class Survey:
 
     def __init__(self, shared, n_stars, seed):
         self.shared, self.n_stars, self.seed = shared, n_stars, seed
-        self.n_test = min(MOST_TEST_STARS, n_stars // 5)
         self._mock, self._seen = None, {}
 
     @property
     def mock(self):
         """The `MockSurvey`, drawn when it is first asked for."""
         if self._mock is None:
-            self._mock = MockSurvey(self.shared, self.n_stars, self.seed, self.n_test)
+            self._mock = MockSurvey(self.shared, self.n_stars, self.seed, test_size(self.n_stars))
         return self._mock
 
     def plugin(self, name):

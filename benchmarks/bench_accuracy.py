@@ -13,15 +13,21 @@ what is stored of this number of stars, all seeds; the page is written from rows
 import functools
 import time
 
+from accuracy_elements import ELEMENT_ROWS, element_row
 from accuracy_pairs import PAIR_ROWS, pair_row
+from accuracy_real import real_row
 from accuracy_store import path_of, save
 from accuracy_supervised import SUPERVISED_ROWS, supervised_row
 from accuracy_survey import Survey
+from accuracy_transfer import transfer_row
 from bench_results import parser_of
 
 ROWS = {
     **{row: functools.partial(pair_row, row=row) for row in PAIR_ROWS},
     **{row: functools.partial(supervised_row, row=row) for row in SUPERVISED_ROWS},
+    **{row: functools.partial(element_row, row=row) for row in ELEMENT_ROWS},
+    "lamost-real": real_row,
+    "lamost-transfer": transfer_row,
 }
 
 
