@@ -14,11 +14,14 @@ import functools
 import time
 
 from accuracy_elements import ELEMENT_ROWS, element_row
+from accuracy_four import four_row
+from accuracy_instrument import instrument_row
 from accuracy_pairs import PAIR_ROWS, pair_row
 from accuracy_real import real_row
 from accuracy_store import path_of, save
 from accuracy_supervised import SUPERVISED_ROWS, supervised_row
 from accuracy_survey import Survey
+from accuracy_throughput import throughput_row
 from accuracy_transfer import transfer_row
 from bench_results import parser_of
 
@@ -28,6 +31,9 @@ ROWS = {
     **{row: functools.partial(element_row, row=row) for row in ELEMENT_ROWS},
     "lamost-real": real_row,
     "lamost-transfer": transfer_row,
+    "four": four_row,
+    "new-instrument": instrument_row,
+    "throughput": throughput_row,
 }
 
 
