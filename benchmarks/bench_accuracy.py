@@ -14,13 +14,15 @@ import functools
 import time
 
 from accuracy_elements import ELEMENT_ROWS, element_row
+from accuracy_figures import FIGURES
 from accuracy_four import four_row
 from accuracy_instrument import instrument_row
 from accuracy_pairs import PAIR_ROWS, pair_row
 from accuracy_real import real_row
-from accuracy_store import path_of, save
+from accuracy_store import load, path_of, save
 from accuracy_supervised import SUPERVISED_ROWS, supervised_row
 from accuracy_survey import Survey
+from accuracy_table import assemble, text_of
 from accuracy_throughput import throughput_row
 from accuracy_transfer import transfer_row
 from bench_results import parser_of
@@ -57,6 +59,7 @@ def main(arguments=None):
     parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", default=list(ROWS), help=", ".join(ROWS))
     options = parser.parse_args(arguments)
     run(options)
+    print(text_of(assemble(FIGURES, load(options.store, options.stars))))
 
 
 if __name__ == "__main__":
