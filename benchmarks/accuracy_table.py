@@ -78,12 +78,15 @@ def verdict(figure, found):
         return "reported"
     deciding = [value for values in found.values() for name, value in values.items() if not name.startswith("(")]
     missing = max((figure.reach - value if figure.at_least else value - figure.reach) for value in deciding)
-    return "met" if missing <= 0 else f"missed by {missing:.{max(figure.digits, 2) if missing < 1 else figure.digits}f}"
+    if missing <= 0:
+        return "met"
+    least = 10.0**-figure.digits
+    return f"missed by {missing:.{figure.digits}f}" if missing >= least else f"missed by less than {least:g}"
 
 
 def text_of(lines):
     """The table for a terminal: a block a figure."""
     return "\n".join(
-        f"{line['figure']}\n    limit {line['limit'] or '-'} | {line['reached']} | {line['reach']} | {line['verdict']}"
+        f"{line['figure']}\n    limit {line['limit'] or '-'} | {line['reach']} | {line['reached']} | {line['verdict']}"
         for line in lines
     )
