@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from accuracy_elements import ELEMENT_ROWS
 from accuracy_elements import INSTRUMENTS as ELEMENT_INSTRUMENTS
-from accuracy_pairs import GIVEN, PAIRS
+from accuracy_pairs import GIVEN, PAIR_ROWS, PAIRS
 from accuracy_table import Figure
 from accuracy_transfer import SIZES
 from results_tables import UNITS
@@ -209,7 +209,7 @@ def waiting_of(results):
 
 def cost_figures():
     """Time."""
-    for pair in PAIRS:
+    for pair in PAIR_ROWS:
         yield Figure(f"minutes to train {pair}", (pair,), longest_fit, 15.0, at_least=False, digits=1)
     yield Figure("share of a step spent waiting for data", ("throughput",), waiting_of, 0.1, at_least=False, digits=3)
 

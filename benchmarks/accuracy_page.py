@@ -1,5 +1,7 @@
 """``docs/accuracy.rst`` from the stored rows of full size of ``bench_accuracy.py``."""
 
+from collections import Counter
+
 import numpy as np
 from accuracy_elements import ELEMENT_ROWS, LABELS
 from accuracy_figures import FIGURES, MAIN, PRINTED, in_words
@@ -50,6 +52,7 @@ How to read it
   probe is quoted was not chosen by its figures.
 * All seeds that are stored are shown: {seeds}. A figure that is made from several rows has the seeds that all of them
   have.
+* The package's code that made the rows, by its digest: {code}.
 
 The settings of ``prepare``
 ---------------------------
@@ -95,9 +98,15 @@ def page_of(stored):
     lines = [tuple(line.values()) for line in assemble(FIGURES, stored)]
     table = list_table([("figure", "limit", "to reach", "reached", ""), *lines])
     seeds = sorted({seed for results in stored.values() for seed in results})
-    reading = READING.format(seeds=", ".join(map(str, seeds)))
+    reading = READING.format(seeds=", ".join(map(str, seeds)), code=codes_of(stored))
     sections = [section(title, make(stored)) for title, make in SECTIONS.items()]
     return HEAD + section("The table", table) + reading + "".join(sections)
+
+
+def codes_of(stored):
+    """How many rows and seeds each state of the package made; figures of two states are not of the same defaults."""
+    codes = Counter(result.get("code", "unknown") for results in stored.values() for result in results.values())
+    return ", ".join(f"``{code}`` ({number})" for code, number in sorted(codes.items()))
 
 
 def section(title, table):

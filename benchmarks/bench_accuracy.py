@@ -21,7 +21,7 @@ from accuracy_instrument import instrument_row
 from accuracy_page import write_page
 from accuracy_pairs import PAIR_ROWS, pair_row
 from accuracy_real import real_row
-from accuracy_store import load, path_of, save
+from accuracy_store import code_digest, load, path_of, save
 from accuracy_supervised import SUPERVISED_ROWS, supervised_row
 from accuracy_survey import Survey
 from accuracy_table import NOT_RUN, assemble, text_of
@@ -47,8 +47,8 @@ def run(options, rows):
     for row in rows:
         if path_of(options.store, row, options.seed, options.stars).exists() and not options.again:
             continue
-        start = time.perf_counter()
-        result = ROWS[row](survey)
+        start, code = time.perf_counter(), code_digest()
+        result = ROWS[row](survey) | {"code": code}
         result["seconds"] = time.perf_counter() - start
         path = save(options.store, row, options.seed, options.stars, result)
         print(f"{path.name}: {result['seconds']:.0f} s", flush=True)

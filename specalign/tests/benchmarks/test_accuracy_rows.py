@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,12 +111,13 @@ def test_the_best_from_scratch_counts_label_by_label(program):
 
 
 def test_a_plugin_is_offered_for_a_while(program):
-    outsider = program("accuracy_instrument")
+    outsider, before = program("accuracy_instrument"), list(sys.path)
     with pytest.raises(UnknownPluginError):
         sa.get_instrument("outsider")
     with outsider.offered():
         instrument = sa.get_instrument("outsider")
     assert instrument.n_pixels == len(outsider.AXIS)
+    assert sys.path == before
     with pytest.raises(UnknownPluginError):
         sa.get_instrument("outsider")
 

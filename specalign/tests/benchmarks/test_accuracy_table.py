@@ -113,11 +113,12 @@ def test_the_page_counts_rows_of_full_size_alone(program, tmp_path):
     text = (tmp_path / "page.rst").read_text(encoding="utf-8")
     assert "No row of full size is stored yet" in text
     assert "list-table" not in text
-    store.save(tmp_path, "lamost-gaia_xp", 7, 20000, pair(0.46, 0.6))
+    store.save(tmp_path, "lamost-gaia_xp", 7, 20000, pair(0.46, 0.6) | {"code": "abc"})
     page.write_page(tmp_path / "page.rst", tmp_path)
     text = (tmp_path / "page.rst").read_text(encoding="utf-8")
     assert "No row of full size" not in text
     assert "are shown: 7." in text
+    assert "digest: ``abc`` (1)." in text
     assert "seed 7: 0.46\n     - missed by 0.04" in text
     assert "0.600 (1.20)" in text  # RMSE and its ratio to the bound of 0.5
     assert text.count("- not run") > 50
