@@ -26,6 +26,7 @@ CHUNK = 1000
 
 def element_row(survey, row):
     """A space of APOGEE and NIRSpec, with the bound of every label."""
+    survey.forget()  # memory
     truth = draw_labels(survey.n_stars, survey.seed, decorrelated=ELEMENT_ROWS[row])
     n_train = survey.n_stars - test_size(survey.n_stars)
     stars, truth_test = truth[:n_train], truth[n_train:]

@@ -19,6 +19,7 @@ BLOCK = 5000  # stars that are observed at a time
 
 def throughput_row(survey):
     """A training of few epochs at each size; a first small one is not counted, since it loads and compiles."""
+    survey.forget()  # memory
     sizes = [round(share * survey.n_stars) for share in SHARES]
     prepared, labels = spectra(survey, max(sizes))
     timed(prepared, labels, min(sizes[0], 500), survey.seed)

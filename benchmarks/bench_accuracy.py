@@ -19,24 +19,27 @@ from accuracy_figures import FIGURES
 from accuracy_four import four_row
 from accuracy_instrument import instrument_row
 from accuracy_page import write_page
-from accuracy_pairs import PAIR_ROWS, pair_row
+from accuracy_pairs import PAIR_ROWS, PAIRS, pair_row
 from accuracy_real import real_row
 from accuracy_store import code_digest, load, path_of, save
-from accuracy_supervised import SUPERVISED_ROWS, supervised_row
+from accuracy_supervised import supervised_row
 from accuracy_survey import Survey
 from accuracy_table import NOT_RUN, assemble, text_of
 from accuracy_throughput import throughput_row
 from accuracy_transfer import transfer_row
 from bench_results import FULL_SIZE, parser_of
 
+#: In the order in which instruments that were prepared once serve most rows: those with the true continuum come later.
 ROWS = {
-    **{row: functools.partial(pair_row, row=row) for row in PAIR_ROWS},
-    **{row: functools.partial(supervised_row, row=row) for row in SUPERVISED_ROWS},
+    **{row: functools.partial(pair_row, row=row) for row in PAIRS},
+    "four": four_row,
+    "supervised": functools.partial(supervised_row, row="supervised"),
+    "lamost-transfer": transfer_row,
+    **{row: functools.partial(pair_row, row=row) for row in PAIR_ROWS if row not in PAIRS},
+    "supervised-given": functools.partial(supervised_row, row="supervised-given"),
+    "new-instrument": instrument_row,
     **{row: functools.partial(element_row, row=row) for row in ELEMENT_ROWS},
     "lamost-real": real_row,
-    "lamost-transfer": transfer_row,
-    "four": four_row,
-    "new-instrument": instrument_row,
     "throughput": throughput_row,
 }
 

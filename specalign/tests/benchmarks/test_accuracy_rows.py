@@ -45,6 +45,50 @@ def test_labels_are_those_that_the_models_know(program, shared):
     assert survey.known(["gaia_xp"]) == {"gaia_xp": ("teff", "logg", "fe_h")}
 
 
+class Recording:
+    """Stands for an aligner: keeps what it is fitted with, and embeds at random."""
+
+    fits = []
+
+    def __init__(self, instruments):
+        self.instruments = instruments
+
+    def fit(self, prepared, **options):
+        self.fits.append((prepared, options))
+        return SimpleNamespace(epochs=[1, 2])
+
+    def embed(self, rows):
+        vectors = np.random.default_rng(len(rows)).normal(size=(len(rows), 4)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return sa.EmbeddingTable(vectors, rows, rows, "any", np.ones(len(rows)), np.ones(len(rows)))
+
+
+def test_a_space_is_trained_with_the_defaults_on_training_stars_alone(program, monkeypatch):
+    from astropy.table import QTable
+
+    space, known = program("accuracy_space"), []
+    fit = sa.LabelModel.fit
+    monkeypatch.setattr(sa, "Aligner", Recording)
+    monkeypatch.setattr(Recording, "fits", [])
+    monkeypatch.setattr(
+        sa.LabelModel, "fit", lambda self, table, *a, **k: known.append(table) or fit(self, table, *a, **k)
+    )
+    monkeypatch.setattr(space, "PROBES", ("knn",))
+    stars = np.array([f"star-{i}" for i in range(50)])
+    labels = QTable({"object_id": stars, "teff": np.linspace(4000, 6000, 50) * program("survey_data").UNITS["teff"]})
+    train, test = (dict.fromkeys("ab", part) for part in (stars[:40], stars[40:]))
+    for use_labels in (True, False):
+        found = space.study_space(train, test, labels, {"a": ["teff"], "b": ["teff"]}, 3, use_labels)
+        assert set(found["retrieval"]) == set(found["zero-shot"]) == {"a -> b", "b -> a"}
+        assert found["retrieval"]["a -> b"]["n_gallery"] == 10
+    for (prepared, options), given in zip(Recording.fits, (labels, None), strict=True):
+        assert all(set(rows) == set(stars[:40]) for rows in prepared.values())
+        assert options.pop("labels") is given
+        assert options == {"seed": 3, "progress": False}  # nothing is tuned
+    assert len(known) == 8
+    assert all(set(table.object_id) == set(stars[:40]) for table in known)
+
+
 def test_the_best_network_is_chosen_on_validation_stars(program):
     def one(validation, test):
         return {"validation": {"teff": {"rmse": validation}}, "test": {"teff": {"rmse": test}}}
