@@ -27,7 +27,7 @@ PAIR = ("lamost_lrs", "gaia_xp")
 SIZES = (30, 100, 300, 1600)
 LONGEST = 7400.0  # Angstrom, where the mock spectra end
 ALPHAS = tuple(10.0 ** np.arange(-1, 7))  # thousands of pixels want more than the 128 numbers of an embedding
-KINDS = (*PROBES, "corrected")
+KINDS = (*PROBES, "corrected", "fine-tuned")
 
 
 def transfer_row(survey):
@@ -61,14 +61,19 @@ class Study:
         """Labels (n, L) of some rows, learned from the labels of others.
 
         "corrected" adds a constant to what a probe says that knows the mock stars' labels: the median difference.
+        "fine-tuned" is a regressor that begins with the aligned encoder.
         """
         if kind == "corrected":
             return self.mock_values[test] + np.median(values_of(self.labels[rows]) - self.mock_values[rows], axis=0)
+        if kind == "fine-tuned":
+            model = LabelRegressor(self.aligner.encoders["lamost"])
+            model.fit(self.cut[rows], self.labels[rows], split=None, seed=self.seed, progress=False)
+            return values_of(model.predict(self.cut[test]))
         model = sa.LabelModel(kind).fit(self.vectors[rows], self.labels[rows])
         return values_of(model.predict(self.vectors[test]))
 
-    def best_probe(self, rows, seed):
-        """For each label, the probe with the smallest error on labelled stars that are held out in turn."""
+    def best_kind(self, rows, seed):
+        """For each label, the way with the smallest error on labelled stars that are held out in turn."""
         fold, errors = folds(self.full.object_id[rows], seed), {}
         for kind in KINDS:
             predicted = np.full((len(rows), len(NAMES)), np.nan)
@@ -86,9 +91,8 @@ def one_draw(study, size, draw):
     truth, seed = study.labels[test], study.seed + draw
     scratch = {kind: absolute_errors(values, truth) for kind, values in from_scratch(study, rows, test, seed).items()}
     moved = {kind: absolute_errors(study.probed(kind, rows, test), truth) for kind in KINDS}
-    tuned = fine_tuned(study.aligner, study.cut[rows], study.labels[rows], seed).predict(study.cut[test])
-    chosen = study.best_probe(rows, seed)
-    moved |= {"fine-tuned": absolute_errors(values_of(tuned), truth), "chosen": {x: moved[chosen[x]][x] for x in NAMES}}
+    chosen = study.best_kind(rows, seed)
+    moved["chosen"] = {name: moved[chosen[name]][name] for name in NAMES}
     return {"n": len(rows), "scratch": scratch, "transfer": moved, "chosen": chosen}
 
 
@@ -109,11 +113,6 @@ def linear_from_flux(prepared, labels, rows, test):
     pixels[prepared.mask] = 0
     model = LinearProbe(ALPHAS).fit(pixels[rows], values_of(labels[rows]), prepared.object_id[rows])
     return model.predict(pixels[test])[0]
-
-
-def fine_tuned(aligner, prepared, labels, seed):
-    """A regressor that begins with the aligned encoder."""
-    return LabelRegressor(aligner.encoders["lamost"]).fit(prepared, labels, split=None, seed=seed, progress=False)
 
 
 def summary(draws):

@@ -120,10 +120,10 @@ def test_a_probe_is_chosen_on_the_given_labels_alone(program, monkeypatch):
     transfer = program("accuracy_transfer")
     monkeypatch.setattr(transfer, "KINDS", ("knn", "corrected"))
     study, rows = transfer_study(program, 120), np.arange(0, 60)
-    chosen = transfer.Study.best_probe(study, rows, 1)
+    chosen = transfer.Study.best_kind(study, rows, 1)
     for name in transfer.NAMES:
         study.labels[name].view(np.ndarray)[60:] = 1.0
-    assert transfer.Study.best_probe(study, rows, 1) == chosen
+    assert transfer.Study.best_kind(study, rows, 1) == chosen
     assert set(chosen.values()) == {"corrected"}  # what the mock stars' probe says is right but for a constant
 
 
