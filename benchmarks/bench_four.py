@@ -47,15 +47,20 @@ class Survey:
         return known
 
     def thinned(self, study, seed):
-        """Training rows without those that the study says are missing; the test is always complete."""
-        rng = np.random.default_rng([seed, 30])
-        n = len(self.mock.object_id)
-        if study == "all-missing-one":  # three stars in ten lack one instrument
-            lacks = np.where(rng.random(n) < MISSING, rng.integers(len(NAMES), size=n), -1)
-            lost = {PLUGIN[name]: lacks == i for i, name in enumerate(NAMES)}
-        else:  # every instrument lacks three stars in ten
-            lost = {PLUGIN[name]: rng.random(n) < MISSING for name in NAMES}
-        return {key: rows[~np.isin(rows.object_id, self.mock.object_id[lost[key]])] for key, rows in self.train.items()}
+        """See `thinned`; the test is always complete."""
+        return thinned(self.train, self.mock.object_id, study, seed)
+
+
+def thinned(train, object_id, study, seed):
+    """Training rows without those that the study says are missing, of a survey's stars."""
+    rng = np.random.default_rng([seed, 30])
+    n = len(object_id)
+    if study == "all-missing-one":  # three stars in ten lack one instrument
+        lacks = np.where(rng.random(n) < MISSING, rng.integers(len(train), size=n), -1)
+        lost = {key: lacks == i for i, key in enumerate(train)}
+    else:  # every instrument lacks three stars in ten
+        lost = {key: rng.random(n) < MISSING for key in train}
+    return {key: rows[~np.isin(rows.object_id, object_id[lost[key]])] for key, rows in train.items()}
 
 
 def study_space(survey, instruments, train, seed):

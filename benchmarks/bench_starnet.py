@@ -25,14 +25,15 @@ from specalign.data.splits import StarSplit
 NAMES = ("teff", "logg", "fe_h")
 
 
-def read_lamost(shared):
-    """`PreparedSpectra` of all labelled stars and the pipeline's labels."""
+def read_lamost(shared, longest=np.inf):
+    """Spectra of all labelled stars, with the pixels beyond ``longest`` Angstrom bad, and the pipeline's labels."""
     with np.load(shared / "data" / "spectra" / "lamost_lrs_labelled.npz") as file:
         data = {key: file[key] for key in file}
     object_id = np.array([f"lamost-{number}" for number in data["obsid"]])
     prepared = sa.get_instrument("lamost").prepare_arrays(
         data["flux"],
         data["ivar"],
+        np.broadcast_to(data["wavelength"] > longest, data["flux"].shape),
         spectral_axis=data["wavelength"] * u.AA,
         object_id=object_id,
         frame="barycentric",

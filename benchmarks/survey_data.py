@@ -47,10 +47,16 @@ class MockSurvey:
     n_stars, seed : int
     n_test : int
         The last stars, which nothing is trained on.
+
+    Attributes
+    ----------
+    settings, known_labels : dict
+        Of each of the script's instruments: plugin and options, and the labels that its model knows.
     """
 
     def __init__(self, shared, n_stars, seed, n_test=2000):
         self.script = load_script(shared)
+        self.settings, self.known_labels = dict(SETTINGS), dict(KNOWN_LABELS)
         self.seed, self.n_test = seed, n_test
         self.values = self.script.draw_labels(n_stars, np.random.default_rng(seed))
         self.object_id = np.array([f"mock-{seed}-{i:07d}" for i in range(n_stars)])
@@ -70,7 +76,7 @@ class MockSurvey:
     def prepare(self, name, normalized=False):
         """`PreparedSpectra` of training and of test stars; ``normalized`` leaves the flux as the survey gives it."""
         seen = self.observe(name)
-        plugin, options = SETTINGS[name]
+        plugin, options = self.settings[name]
         instrument = sa.get_instrument(plugin, **options)
         parts = [self._prepare_rows(instrument, name, seen, rows, normalized) for rows in self._chunks()]
         return sa.PreparedSpectra.concatenate(parts[:-1]), parts[-1]
@@ -111,7 +117,7 @@ class MockSurvey:
         """Root mean square Cramer-Rao bound a label over the test stars, as a dict of Quantity."""
         deviation = self.script.cramer_rao(name, self.values[-self.n_test :], self._test_observation(name))
         rms = np.sqrt((deviation**2).mean(axis=0))
-        return {label: rms[list(UNITS).index(label)] * UNITS[label] for label in KNOWN_LABELS[name]}
+        return {label: rms[list(UNITS).index(label)] * UNITS[label] for label in self.known_labels[name]}
 
     def covariance(self, name):
         """Inverse Fisher matrices (n_test, 6, 6) without knowledge of the population."""

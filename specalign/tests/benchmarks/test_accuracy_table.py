@@ -1,0 +1,131 @@
+"""The accuracy study's table and page say what is stored, and that a row is missing where it is."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+NAMES = ("teff", "logg", "fe_h")
+WAYS = ("lamost -> gaia_xp", "gaia_xp -> lamost")
+
+
+def labels_of(rmse, r2=0.99):
+    return {name: {"rmse": rmse, "bias": 0.0, "r2": r2} for name in NAMES}
+
+
+def pair(recall, rmse, seconds=60.0):
+    """A result of LAMOST and Gaia XP as a row stores it, with a bound of 0.5 for every label."""
+    retrieval = {way: {"recall@1": recall, "recall@10": 0.9, "mrr": 0.6} for way in WAYS}
+    space = {
+        "fit_seconds": seconds,
+        "epochs": 3,
+        "retrieval": retrieval,
+        "labels": {name: {p: labels_of(rmse) for p in ("mlp", "linear", "knn")} for name in ("lamost", "gaia_xp")},
+        "zero-shot": {way: labels_of(rmse) for way in WAYS},
+    }
+    return {
+        "bound": {name: dict.fromkeys(NAMES, 0.5) for name in ("lamost", "gaia_xp")},
+        "oracle": dict.fromkeys(WAYS, 0.73),
+        "raw-flux cosine": {way: {"recall@1": 0.01} for way in WAYS},
+        "with labels": space,
+        "contrast": space,
+    }
+
+
+@pytest.fixture
+def lines(program):
+    """A function that gives the table's lines of stored rows, by the figure's title."""
+    figures, table = program("accuracy_figures"), program("accuracy_table")
+    return lambda stored: {line["figure"]: line for line in table.assemble(figures.FIGURES, stored)}
+
+
+def test_a_figure_is_met_only_where_every_seed_and_label_meets_it(lines):
+    found = lines({"lamost-gaia_xp": {1: pair(0.55, 0.6), 2: pair(0.51, 0.6)}})
+    recall = found["recall@1 LAMOST to Gaia XP"]
+    assert (recall["limit"], recall["reached"], recall["verdict"]) == ("0.73", "seed 1: 0.55; seed 2: 0.51", "met")
+    assert found["label RMSE over bound, LAMOST"]["verdict"] == "met"
+    found = lines({"lamost-gaia_xp": {1: pair(0.55, 0.6), 2: pair(0.47, 0.7)}})
+    assert found["recall@1 LAMOST to Gaia XP"]["verdict"] == "missed by 0.03"
+    assert found["label RMSE over bound, LAMOST"]["verdict"] == "missed by 0.15"
+    assert "seed 2: Teff 1.40, log g 1.40, [Fe/H] 1.40" in found["label RMSE over bound, LAMOST"]["reached"]
+
+
+def test_rows_that_are_missing_are_not_run(lines):
+    assert {line["reached"] for line in lines({}).values()} == {"not run"}
+    assert {line["verdict"] for line in lines({}).values()} == {"not run"}
+    found = lines({"lamost-gaia_xp": {1: pair(0.6, 0.6), 2: pair(0.6, 0.6)}, "supervised": {2: supervised(0.98)}})
+    assert found["recall@1 NIRSpec to LAMOST"]["verdict"] == "not run"
+    linear = found["linear probe, R² minus the best supervised network's, LAMOST"]
+    assert "seed 1" not in linear["reached"]
+    assert (linear["reached"][:7], linear["verdict"]) == ("seed 2:", "met")
+
+
+def supervised(r2):
+    best = {name: figures | {"network": "mlp"} for name, figures in labels_of(0.5, r2).items()}
+    return {name: {"bound": dict.fromkeys(NAMES, 0.5), "best": best} for name in ("lamost", "gaia_xp")}
+
+
+def test_a_probe_behind_the_supervised_network_is_missed(lines):
+    found = lines({"lamost-gaia_xp": {1: pair(0.6, 0.6)}, "supervised": {1: supervised(0.9975)}})
+    line = found["linear probe, R² minus the best supervised network's, Gaia XP"]
+    assert (line["reach"], line["verdict"]) == ("≥ -0.005", "missed by 0.0025")
+
+
+def test_what_is_in_brackets_decides_nothing(program):
+    table = program("accuracy_table")
+    figure = table.Figure("x", ("row",), lambda results: results["row"], 2.0, at_least=False)
+    line = table.line_of(figure, {"row": {1: {"Teff": 1.5, "([α/M]": 3.0}}})
+    assert (line["reached"], line["verdict"]) == ("seed 1: Teff 1.50, ([α/M] 3.00)", "met")
+    line = table.line_of(figure, {"row": {1: {"Teff": 2.001, "([α/M]": 3.0}}})
+    assert line["verdict"] == "missed by less than 0.01"
+    assert table.line_of(figure, {"row": {1: {"Teff": float("nan")}}})["verdict"] != "met"
+
+
+def test_many_figures_are_a_range_and_all_of_them_decide(program):
+    table = program("accuracy_table")
+    figure = table.Figure("x", ("row",), lambda results: results["row"], 0.95)
+    values = {"a": 1.01, "b": 0.97, "c": 0.93, "d": 1.0, "e": 0.99}
+    line = table.line_of(figure, {"row": {3: values}})
+    assert (line["reached"], line["verdict"]) == ("seed 3: 0.93 (c) to 1.01 (a)", "missed by 0.02")
+
+
+def test_every_figure_is_made_from_rows_that_can_be_run(program):
+    rows, figures = program("bench_accuracy").ROWS, program("accuracy_figures").FIGURES
+    assert {row for figure in figures for row in figure.rows} <= set(rows)
+    assert len({figure.title for figure in figures}) == len(figures)
+
+
+def test_rows_are_stored_whole_or_not_at_all(program, tmp_path):
+    store = program("accuracy_store")
+    store.save(tmp_path, "four", 3, 600, {"a": 1})
+    store.save(tmp_path, "mock20-decorrelated", 4, 20000, {"a": 2})
+    with pytest.raises(TypeError):
+        store.save(tmp_path, "four", 3, 600, {"a": object()})
+    assert store.load(tmp_path, 600) == {"four": {3: {"a": 1}}}
+    assert store.load(tmp_path, 20000) == {"mock20-decorrelated": {4: {"a": 2}}}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_page_counts_rows_of_full_size_alone(program, tmp_path):
+    page, store = program("accuracy_page"), program("accuracy_store")
+    store.save(tmp_path, "lamost-gaia_xp", 1, 600, pair(0.6, 0.6))
+    page.write_page(tmp_path / "page.rst", tmp_path)
+    text = (tmp_path / "page.rst").read_text(encoding="utf-8")
+    assert "No row of full size is stored yet" in text
+    assert "list-table" not in text
+    store.save(tmp_path, "lamost-gaia_xp", 7, 20000, pair(0.46, 0.6) | {"code": "abc"})
+    page.write_page(tmp_path / "page.rst", tmp_path)
+    text = (tmp_path / "page.rst").read_text(encoding="utf-8")
+    assert "No row of full size" not in text
+    assert "are shown: 7." in text
+    assert "digest: ``abc`` (1)." in text
+    assert "seed 7: 0.46\n     - missed by 0.04" in text
+    assert "0.600 (1.20)" in text  # RMSE and its ratio to the bound of 0.5
+    assert text.count("- not run") > 50
+
+
+def test_the_page_shows_what_is_stored(program, tmp_path):
+    program("accuracy_page").write_page(tmp_path / "accuracy.rst", ROOT / "benchmarks" / "results")
+    written = (ROOT / "docs" / "accuracy.rst").read_text(encoding="utf-8")
+    made = (tmp_path / "accuracy.rst").read_text(encoding="utf-8")
+    assert made == written, "run: python benchmarks/bench_accuracy.py --seed S --stars 20000"
