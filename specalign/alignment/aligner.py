@@ -14,12 +14,12 @@ from specalign.alignment import weights
 from specalign.alignment.checkpoint import load_checkpoint, save_checkpoint, weights_digest
 from specalign.alignment.inputs import (
     EMBED_ROWS,
-    SCALER_ROWS,
     describe_record,
     encoder_inputs,
     encoder_source,
     linear_head,
     plain_record,
+    scaler_rows,
 )
 from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
@@ -201,7 +201,7 @@ class Aligner(Displayed):
         prepared = {name: prepared[name] for name in self.instruments}
         encoders = {name: self._build(name, prepared[name], seed + i) for i, name in enumerate(self.instruments)}
         for name, encoder in encoders.items():
-            encoder.fit_scaler(**encoder_inputs(prepared[name], index.rows(name, training)[0][:SCALER_ROWS]))
+            encoder.fit_scaler(**encoder_inputs(prepared[name], scaler_rows(index.rows(name, training)[0], seed)))
         sources = {name: encoder_source(encoders[name], rows) for name, rows in prepared.items()}
         data = TrainingData(prepared, sources, index, training, held, targets)
         return self._train(encoders, self._build_objective(seed), data, settings, scaler, accelerator, progress)

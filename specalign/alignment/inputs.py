@@ -16,9 +16,10 @@ __all__ = [
     "encoder_source",
     "linear_head",
     "plain_record",
+    "scaler_rows",
 ]
 
-SCALER_ROWS = 2048  # enough for the statistics of every pixel, and few enough to copy
+SCALER_ROWS = 8192  # faint directions of the spectra need them, and they are few enough to copy
 EMBED_ROWS = 1024  # rows that are embedded at a time
 
 
@@ -37,6 +38,13 @@ def encoder_source(encoder, prepared):
     blocks = np.array_split(np.arange(len(prepared)), max(1, len(prepared) // EMBED_ROWS))
     parts = [encoder.summarize(**encoder_inputs(prepared, rows)) for rows in blocks]
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def scaler_rows(rows, seed):
+    """Some of the training rows (n,), drawn at random, in their order: what the input scaling is fitted to."""
+    if len(rows) <= SCALER_ROWS:
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), SCALER_ROWS, replace=False))]
 
 
 def linear_head(embed_dim, n_labels, seed):

@@ -13,12 +13,12 @@ from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.checkpoint import REGRESSOR, add_member, load_checkpoint, save_checkpoint
 from specalign.alignment.history import LabelHistory
 from specalign.alignment.inputs import (
-    SCALER_ROWS,
     describe_record,
     encoder_inputs,
     encoder_source,
     linear_head,
     plain_record,
+    scaler_rows,
 )
 from specalign.alignment.stars import LabelledStars
 from specalign.config import limited_threads
@@ -203,7 +203,7 @@ class LabelRegressor(Displayed):
         label_weights = stars.weights(labels) if weighted else None
         encoder, head = self._build(prepared, len(stars.scheme.names), seed)
         rows = stars.rows(stars.training)[0]
-        encoder.fit_scaler(**encoder_inputs(prepared, rows[:SCALER_ROWS]))
+        encoder.fit_scaler(**encoder_inputs(prepared, scaler_rows(rows, seed)))
         history = self._train(prepared, stars, scaler, label_weights, encoder, head, settings, accelerator, progress)
         self.encoder, self._head, self._scaler, self.history = encoder, head, scaler, history
         self.split, self._record = stars.split, prepared.instrument

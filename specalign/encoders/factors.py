@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from specalign.encoders.base import as_tensor
+from specalign.encoders.principal_axes import principal_axes, whitening
 
 __all__ = ["FactorAnalysis"]
 
-FIT_ROWS = 2048  # training rows that the basis is fitted to
-CORRELATED_ROWS = 1024  # the same where the noise is correlated, which costs a linear system a row
+CORRELATED_ROWS = 1024  # that the size of the noise is fitted to, where a linear system a row makes it dear
 BLOCK_ROWS = 512
-ITERATIONS = 6
+ITERATIONS = 3
 MIN_SHARE = 0.02  # a pixel that fewer training rows have is not used
 MIN_INDEPENDENT = 1e-3  # least share of a pixel's variance that is taken as uncorrelated
 
@@ -68,7 +68,8 @@ class FactorAnalysis(nn.Module):
     def fit(self, flux, ivar, mask, *, seed=0, noise_scale=None, noise_basis=None):
         """Fit mean, basis and excess variance to training rows (N, P).
 
-        The first 2048 rows are used, or 1024 where the noise is correlated.
+        The basis begins as the principal axes in units of the noise.  Where the noise is independent, some rounds of
+        expectation maximisation follow; where it is correlated, they would cost more than they gain.
 
         Parameters
         ----------
@@ -80,30 +81,30 @@ class FactorAnalysis(nn.Module):
         """
         if len(flux) == 0:
             raise ValueError("expected at least one training spectrum to fit the factors, got none")
-        n = FIT_ROWS if noise_scale is None else CORRELATED_ROWS
-        flux, ivar = _hidden(flux[:n], ivar[:n], mask[:n])
+        flux, ivar = _hidden(flux, ivar, mask)
         used = (ivar > 0).sum(0) > MIN_SHARE * len(flux)
         ivar = ivar * used
-        self._start(flux, ivar, used, seed)
-        noise = None if noise_scale is None else (as_tensor(noise_scale[:n]), as_tensor(noise_basis))
-        for _ in range(ITERATIONS):
-            self._step(flux, ivar, used, noise)
+        noise = None if noise_scale is None else (as_tensor(noise_scale), as_tensor(noise_basis))
+        self._start(flux, ivar, used, noise, seed)
+        if noise is None:
+            for _ in range(ITERATIONS):
+                self._step(flux, ivar, used)
+        else:
+            rows, noise = slice(CORRELATED_ROWS), (noise[0][:CORRELATED_ROWS], noise[1])
+            self._fit_noise(flux[rows], ivar[rows], *self._expect(flux[rows], ivar[rows], noise))
+            self._rotate(self._weight(ivar))
 
-    def _start(self, flux, ivar, used, seed):
-        """Weighted mean, and the leading directions of the mean-filled residuals."""
+    def _start(self, flux, ivar, used, noise, seed):
+        """Weighted mean, and the principal axes of the residuals in units of the noise."""
         self.mean.copy_((flux * ivar).sum(0) / ivar.sum(0).clamp(min=1e-30))
         residual = (flux - self.mean).masked_fill(ivar == 0, 0)
-        k = min(self.n_factors, *residual.shape)
-        generator = torch.Generator().manual_seed(seed)
-        probe = torch.randn(residual.shape[1], k, generator=generator)
-        for _ in range(3):
-            probe = torch.linalg.qr(residual.T @ (residual @ probe)).Q
+        axes = principal_axes(residual, ivar > 0, whitening(ivar, _independent, noise), self.n_factors, seed)
         self.basis.zero_()
-        self.basis[:, :k] = probe * (residual @ probe).square().mean(0).sqrt()
+        self.basis[:, : axes.shape[1]] = axes * used[:, None]
 
-    def _step(self, flux, ivar, used, noise):
+    def _step(self, flux, ivar, used):
         """One round of expectation maximisation, then the noise, then a rotation that keeps the prior standard."""
-        mean, covariance = self._expect(flux, ivar, noise)
+        mean, covariance = self._expect(flux, ivar, None)
         weight = self._weight(ivar)
         one = torch.cat([mean, torch.ones(len(mean), 1)], dim=1)
         second = one[:, :, None] * one[:, None, :]
@@ -196,7 +197,7 @@ class FactorAnalysis(nn.Module):
         good = ivar > 0
         total = torch.where(good, 1 / ivar.masked_fill(~good, 1), 1).double()
         shared = noise_scale.double() ** 2 @ noise_basis.double() ** 2
-        alone = torch.maximum(total - shared, MIN_INDEPENDENT * total) * self.scale + self.excess
+        alone = _independent(total, shared) * self.scale + self.excess
         weight = good / alone
         basis, noise = self.basis.double(), noise_basis.double() * self.scale.double().sqrt()
         inner = torch.diag_embed(noise_scale.double().clamp(min=1e-12) ** -2)
@@ -238,6 +239,11 @@ def _hidden(flux, ivar, mask):
     mask = as_tensor(mask, torch.bool)
     ivar = as_tensor(ivar).masked_fill(mask, 0)
     return as_tensor(flux).masked_fill(ivar == 0, 0), ivar
+
+
+def _independent(total, shared):
+    """What of a pixel's variance is its own, where a part is shared with others."""
+    return torch.maximum(total - shared, MIN_INDEPENDENT * total)
 
 
 def _symmetric(half, size):

@@ -43,7 +43,7 @@ class ResidualMLP(Encoder):
 
     summarizes = True
 
-    def __init__(self, n_pixels, embed_dim=128, n_factors=32, width=256, depth=3, dropout=0.0):
+    def __init__(self, n_pixels, embed_dim=128, n_factors=64, width=256, depth=3, dropout=0.0):
         super().__init__(n_pixels, embed_dim)
         self.n_factors, self.width = positive("n_factors", n_factors), positive("width", width)
         self.depth, self.dropout = positive("depth", depth), float(dropout)
