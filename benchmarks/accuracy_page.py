@@ -57,11 +57,13 @@ How to read it
 The settings of ``prepare``
 ---------------------------
 
-* *Continuum renewed* is ``prepare`` as it is: it renews the continuum of NIRSpec and APOGEE spectra, as it must for
-  observed ones.
-* The survey gives these spectra divided by their true continuum, and its bound knows the continuum. The other lines
-  therefore prepare them with ``normalized=True``: a statement about the data, and no tuning. LAMOST and Gaia XP are
-  prepared with the defaults always, and so is everything of the four instruments in one space.
+* The survey gives normalised spectra: NIRSpec's and APOGEE's are divided by their true continuum, LAMOST's and Gaia
+  XP's by their true flux at one wavelength, and the bound and the oracle know all that. The lines without a remark
+  therefore prepare them with ``normalized=True``: a statement about the data, and no tuning.
+* *Normalised anew* is ``prepare`` as it is, as it must be for observed spectra: it finds the continuum of NIRSpec and
+  APOGEE from the noisy pixels beside each star's own gaps, divides LAMOST by its median, and Gaia XP by its noisy flux
+  at 550 nm. What that takes away, no encoder can bring back. Everything of the four instruments in one space is
+  prepared so.
 * Gaia XP comes with the survey's own ``covariance_factor``. The new instrument comes with its true continuum divided
   out.
 
@@ -168,7 +170,7 @@ def label_rows_of(row, name, results):
 def supervised_cells(row, name, results):
     """The best supervised networks, label by label."""
     found, bounds = [result[name]["best"] for result in results], [result[name]["bound"] for result in results]
-    space = "none" + (", true continuum" if row.endswith(GIVEN) else "")
+    space = "none" + (", as given" if row.endswith(GIVEN) else "")
     return (PRINTED[name], space, "labels alone", "best supervised", *cells(found, bounds))
 
 

@@ -23,9 +23,8 @@ SAMPLE = 256  # stars whose training time is multiplied
 
 
 def supervised_row(survey, row):
-    """Every network on every instrument; with the true continuum, on those that have one to find."""
-    names = ("apogee", "nirspec") if row.endswith(GIVEN) else NAMES
-    return plain({survey.plugin(name): instrument_result(survey, name, row.endswith(GIVEN)) for name in names})
+    """Every network on every instrument."""
+    return plain({survey.plugin(name): instrument_result(survey, name, row.endswith(GIVEN)) for name in NAMES})
 
 
 def instrument_result(survey, name, given):

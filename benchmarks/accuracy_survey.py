@@ -59,7 +59,7 @@ class Survey:
         return table
 
     def seen(self, name, given=False):
-        """`Seen` of one instrument; ``given`` leaves the flux divided by the true continuum, as the survey has it."""
+        """`Seen` of one instrument; ``given`` leaves the flux normalised as the survey has it."""
         kept = self._seen.get(name)
         if kept is None or kept[0] != given:
             self._seen.pop(name, None)  # both kinds of a large survey do not fit into memory
