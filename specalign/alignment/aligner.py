@@ -35,7 +35,7 @@ __all__ = ["Aligner"]
 log = logging.getLogger(__name__)
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-LABEL_WEIGHT = 1.0
+LABEL_WEIGHT = 0.5
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
 
@@ -164,7 +164,8 @@ class Aligner(Displayed):
         noise : float
             Augmentation: each row gets up to this many times its own stated noise on top.
         label_weight : float
-            Weight of the labels' mean squared error (standardised) in the joint loss.
+            Weight of the logarithm of the labels' errors in the joint loss, see
+            `~specalign.alignment.objectives.log_label_loss`.
         patience : int, optional
             Epochs without a better validation loss before training stops; the best weights are kept.  Half of
             ``max_epochs`` where not given, since the loss falls last where the learning rate does.

@@ -12,8 +12,9 @@ from specalign.exceptions import PluginError
 from specalign.ops import info_nce, sigmoid_loss
 from specalign.plugins import load_plugin
 
-__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective", "label_loss"]
+__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective", "label_loss", "log_label_loss"]
 
+LEAST_ERROR = 0.03  # in units of a label's spread
 _CHECKED = set()  # classes whose contract was checked in this process
 
 
@@ -286,3 +287,36 @@ def label_loss(predicted, target, weight=None):
     difference = torch.where(known, predicted - torch.where(known, target, 0), 0)
     square = difference**2 if weight is None else weight * difference**2
     return square.sum() / known.sum().clamp(min=1)
+
+
+def log_label_loss(predicted, target):
+    """Half the logarithm of the mean squared error of each scaled label, in the mean over labels.
+
+    What is left of the negative logarithm of a normal likelihood once the size of the errors is fitted, too: an error
+    of one per cent counts the same for a label that is known well and for one that is not, and does not fade beside
+    other losses as the errors shrink.  One more error of 0.03 is counted, so that a label that few stars of a batch
+    have cannot outweigh the rest.
+
+    Parameters
+    ----------
+    predicted, target : (n, L) `~torch.Tensor`
+        NaN in ``target`` = unknown.
+
+    Returns
+    -------
+    `~torch.Tensor`
+        0-d; 0 where nothing is known.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.objectives import log_label_loss
+    >>> target = torch.zeros(1000, 1)
+    >>> float(log_label_loss(target + 0.1, target) - log_label_loss(target + 0.05, target)) # doctest: +FLOAT_CMP
+    0.693
+    """
+    known = torch.isfinite(target)
+    square = torch.where(known, predicted - torch.where(known, target, 0), 0).square().sum(dim=0)
+    count = known.sum(dim=0)
+    logarithm = 0.5 * torch.log((square + LEAST_ERROR**2) / (count + 1))
+    return (logarithm * (count > 0)).sum() / (count > 0).sum().clamp(min=1)

@@ -3,8 +3,10 @@
 What a spectrum says is large where its noise is small, so axes are sought after the stated noise has been made white,
 the correlated part included.  The noise that is taken is that of the noisier spectra: in quiet ones many axes stand
 out, of which the noisy ones, whose labels are the least certain, show few.  The variances of the axes are those of
-probabilistic principal components (Tipping & Bishop 1999, J. R. Stat. Soc. B 61, 611), and pixels that a spectrum
-lacks are filled with what its other pixels say of them, a few times over.
+probabilistic principal components (Tipping & Bishop 1999, J. R. Stat. Soc. B 61, 611), without what noise alone adds
+to the largest of them, and an axis that does not stand out of the noise of so few spectra is none (Baik, Ben Arous &
+Peche 2005, Ann. Probab. 33, 1643).  Pixels that a spectrum lacks are filled with what its other pixels say of them, a
+few times over.
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,9 @@ COLUMNS = 1000  # pixels at a time
 ROUNDS = 4  # of filling and searching
 FIRST_POWERS, POWERS = 8, 3  # of the power iteration, in the first round and in the others
 MIN_MISSING = 1e-3  # below this share of missing pixels nothing is filled
-MIN_SIGNAL = 0.02  # least share of an axis' variance that is taken as signal
+AXIS_ROWS = 10  # that each axis needs; of fewer spectra, noise would make most of the axes
+ALWAYS = 4  # axes that are kept whether they stand out or not, so that an encoder never sees nothing
+MIN_SIGNAL = 0.02  # their least share of variance that is taken as signal
 
 
 @dataclass(frozen=True)
@@ -89,20 +93,32 @@ def principal_axes(residual, good, white, n_axes, seed):
     Returns
     -------
     `~torch.Tensor`
-        With min(n_axes, n, P) columns, the most conspicuous first.
+        With at most n_axes, n / 10 and P columns, the most conspicuous first; 0 where an axis does not stand out.
     """
     missing = ~good & good.any(dim=0)
     rounds = ROUNDS if float(missing.float().mean()) > MIN_MISSING else 1
     generator = torch.Generator().manual_seed(seed)
-    axes = torch.randn(residual.shape[1], min(n_axes, *residual.shape), generator=generator)
+    n_rows, n_pixels = residual.shape
+    axes = torch.randn(n_pixels, min(n_axes, max(1, n_rows // AXIS_ROWS), n_pixels), generator=generator)
     for turn in range(rounds):
         rows = white.apply(residual)
         axes, variance, rest = _search(rows, axes, FIRST_POWERS if turn == 0 else POWERS)
         if turn < rounds - 1:
-            share = ((variance - rest) / variance).clamp(min=0)
+            share = signal_variance(variance, rest, rows) / variance
             filled = white.undo(axes) @ (share[:, None] * (axes.T @ rows.T))
             residual[missing] = filled.T[missing]
-    return white.undo(axes) * torch.maximum(variance - rest, MIN_SIGNAL * variance).sqrt()
+    return white.undo(axes) * signal_variance(variance, rest, rows).sqrt()
+
+
+def signal_variance(variance, rest, rows):
+    """What of the variance (k,) along the leading axes of rows (n, P) is signal, if the others have ``rest``."""
+    ratio = _width(rows) / len(rows)
+    size = variance / rest.clamp(min=1e-12)
+    half = 0.5 * (size - 1 - ratio)
+    signal = half + (half**2 - ratio).clamp(min=0).sqrt()
+    signal = rest * torch.where(size > (1 + ratio**0.5) ** 2, signal, 0)
+    signal[:ALWAYS] = torch.maximum(signal, MIN_SIGNAL * variance)[:ALWAYS]
+    return signal
 
 
 def _search(rows, axes, powers):
@@ -111,6 +127,11 @@ def _search(rows, axes, powers):
         axes = torch.linalg.qr(rows.T @ (rows @ axes)).Q
     _, singular, right = torch.linalg.svd(rows @ axes, full_matrices=False)
     variance = singular.square().clamp(min=1e-30) / len(rows)
-    others = max(1, int((rows != 0).any(dim=0).sum()) - len(variance))
+    others = max(1, _width(rows) - len(variance))
     rest = (rows.square().sum() / len(rows) - variance.sum()).clamp(min=0) / others
     return axes @ right.T, variance, rest
+
+
+def _width(rows):
+    """Number of columns that are not 0 everywhere."""
+    return int((rows != 0).any(dim=0).sum())

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from specalign.alignment.objectives import label_loss
+from specalign.alignment.objectives import log_label_loss
 from specalign.alignment.training.loop import SpectraModule, check_numbers
 from specalign.ops import topk_similarity
 
@@ -67,14 +67,14 @@ class AlignmentModule(SpectraModule):
         return {name: functional.normalize(self._encode(name, rows), dim=1) for name, rows in batch.items()}
 
     def loss(self, batch, vectors):
-        """The weighted sum of the contrast and the labels' error."""
+        """The weighted sum of the contrast and the logarithm of the labels' errors."""
         contrast, supervision = self.weights
         stars = {name: rows["star"] for name, rows in batch.items()}
         total = contrast * self.objective(vectors, stars) if contrast else 0.0
         if not supervision:
             return total
         targets = self.data.targets.to(self.device)
-        errors = [label_loss(self.head(vectors[name]), targets[stars[name]]) for name in vectors]
+        errors = [log_label_loss(self.head(vectors[name]), targets[stars[name]]) for name in vectors]
         return total + supervision * torch.stack(errors).mean()
 
     @property

@@ -269,10 +269,10 @@ def drop_encoder(value):
     ("change", "match"),
     [
         (drop_encoder, "description does not fit.*encoder"),
-        (lambda v: v["instruments"]["apogee"]["config"].update(width=17), r"asks for torch.float32 \(17, 65\)"),
+        (lambda v: v["instruments"]["apogee"]["config"].update(width=17), r"asks for torch.float32 \(17, 129\)"),
         (
             lambda v: v["instruments"]["apogee"]["config"].update(width=10**9),
-            r"asks for torch.float32 \(1000000000, 65\)",
+            r"asks for torch.float32 \(1000000000, 129\)",
         ),
         (lambda v: v["instruments"]["apogee"]["config"].update(n_pixels="41"), "n_pixels: expected a positive integer"),
         (lambda v: v["instruments"]["apogee"]["config"].update(hook="x"), "unexpected keyword argument 'hook'"),

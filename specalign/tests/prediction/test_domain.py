@@ -103,15 +103,14 @@ def test_what_is_masked_changes_nothing(model, survey):
 
 
 def test_visits_of_a_star_do_not_vouch_for_each_other(survey):
-    """Held-out figures compare with other stars only: doubled rows leave the threshold about as it was."""
+    """Held-out figures compare with other stars only: doubled rows bring the threshold nowhere near 1."""
     rows = survey.training["nirspec"][:60]
     vectors = survey.aligner.embed(rows).vectors
     twice = dataclasses.replace(rows, spectrum_id=np.char.add(rows.spectrum_id, "-again"))
     both = type(rows).concatenate([rows, twice])
     once = TrainingDomain.fit(rows, vectors).facts["thresholds"]["similarity"]
     doubled = TrainingDomain.fit(both, np.concatenate([vectors, vectors])).facts["thresholds"]["similarity"]
-    assert doubled < once + 0.15
-    assert doubled < 0.95
+    assert doubled < (once + 1) / 2  # 1, if a visit vouched for the other
 
 
 def test_few_stars_and_wrong_shares_are_refused(survey):
