@@ -312,7 +312,7 @@ def log_label_loss(predicted, target):
     >>> import torch
     >>> from specalign.alignment.objectives import log_label_loss
     >>> target = torch.zeros(1000, 1)
-    >>> float(log_label_loss(target + 0.1, target) - log_label_loss(target + 0.05, target)) # doctest: +FLOAT_CMP
+    >>> round(float(log_label_loss(target + 0.1, target) - log_label_loss(target + 0.05, target)), 3)
     0.693
     """
     known = torch.isfinite(target)

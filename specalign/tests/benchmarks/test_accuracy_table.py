@@ -53,7 +53,9 @@ def test_a_figure_is_met_only_where_every_seed_and_label_meets_it(lines):
 def test_rows_that_are_missing_are_not_run(lines):
     assert {line["reached"] for line in lines({}).values()} == {"not run"}
     assert {line["verdict"] for line in lines({}).values()} == {"not run"}
-    found = lines({"lamost-gaia_xp-given": {1: pair(0.6, 0.6), 2: pair(0.6, 0.6)}, "supervised": {2: supervised(0.98)}})
+    found = lines(
+        {"lamost-gaia_xp-given": {1: pair(0.6, 0.6), 2: pair(0.6, 0.6)}, "supervised-given": {2: supervised(0.98)}}
+    )
     assert found["recall@1 NIRSpec to LAMOST"]["verdict"] == "not run"
     linear = found["linear probe, R² minus the best supervised network's, LAMOST"]
     assert "seed 1" not in linear["reached"]
