@@ -20,7 +20,7 @@ CORRELATED_ROWS = 1024  # that the size of the noise is fitted to, where a linea
 BLOCK_ROWS = 512
 ITERATIONS = 3
 MIN_SHARE = 0.02  # a pixel that fewer training rows have is not used
-MIN_INDEPENDENT = 1e-4  # least share of a pixel's variance that is taken as uncorrelated
+MIN_INDEPENDENT = 1e-3  # least share of a pixel's variance that is taken as uncorrelated
 
 
 class FactorAnalysis(nn.Module):
