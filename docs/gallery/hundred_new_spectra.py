@@ -180,7 +180,7 @@ plot_labels(believed, true, names=["teff", "logg", "fe_h"])
 # %%
 # Are the stated errors as large as the residuals? 0.68 of the stars within one of them would be right, and 0.95
 # within two. Compare R2 with the table above: that one was too good for [Mg/Fe], since the encoders had seen those
-# stars, and their labels. Here, a prediction of [Mg/Fe] is worth next to nothing, and its error is as large as the
+# stars, and their labels. Here, a prediction of [Mg/Fe] is worth little, and its error is nearly as large as the
 # spread of the stars.
 
 figures = sa.metrics.labels(believed, true)

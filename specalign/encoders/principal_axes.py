@@ -21,7 +21,8 @@ COLUMNS = 1000  # pixels at a time
 ROUNDS = 4  # of filling and searching
 FIRST_POWERS, POWERS = 8, 3  # of the power iteration, in the first round and in the others
 MIN_MISSING = 1e-3  # below this share of missing pixels nothing is filled
-AXIS_ROWS = 10  # that each axis needs; of fewer spectra, noise would make most of the axes
+FEW_AXES, FEW_ROWS = 32, 3  # as many axes need three spectra each,
+MANY_ROWS = 64  # and more axes this many: noise would make most of the others
 ALWAYS = 4  # axes that are kept whether they stand out or not, so that an encoder never sees nothing
 MIN_SIGNAL = 0.02  # their least share of variance that is taken as signal
 
@@ -93,13 +94,12 @@ def principal_axes(residual, good, white, n_axes, seed):
     Returns
     -------
     `~torch.Tensor`
-        With at most n_axes, n / 10 and P columns, the most conspicuous first; 0 where an axis does not stand out.
+        With n_axes columns or what so few spectra afford, the most conspicuous first; 0 where one does not stand out.
     """
     missing = ~good & good.any(dim=0)
     rounds = ROUNDS if float(missing.float().mean()) > MIN_MISSING else 1
     generator = torch.Generator().manual_seed(seed)
-    n_rows, n_pixels = residual.shape
-    axes = torch.randn(n_pixels, min(n_axes, max(1, n_rows // AXIS_ROWS), n_pixels), generator=generator)
+    axes = torch.randn(residual.shape[1], _affordable(n_axes, *residual.shape), generator=generator)
     for turn in range(rounds):
         rows = white.apply(residual)
         axes, variance, rest = _search(rows, axes, FIRST_POWERS if turn == 0 else POWERS)
@@ -130,6 +130,12 @@ def _search(rows, axes, powers):
     others = max(1, _width(rows) - len(variance))
     rest = (rows.square().sum() / len(rows) - variance.sum()).clamp(min=0) / others
     return axes @ right.T, variance, rest
+
+
+def _affordable(n_axes, n_rows, n_pixels):
+    """How many axes so many spectra tell from noise."""
+    most = min(n_rows // FEW_ROWS, max(FEW_AXES, n_rows // MANY_ROWS))
+    return min(n_axes, max(1, most), n_pixels)
 
 
 def _width(rows):

@@ -1,6 +1,7 @@
 """Axes of spectra in units of their noise."""
 
 import numpy as np
+import pytest
 import torch
 
 from specalign.encoders.factors import FactorAnalysis
@@ -101,3 +102,17 @@ def test_a_pixel_that_nobody_has_is_no_axis():
     axes = principal_axes(flux, ivar > 0, whitening(ivar, None, None), 5, seed=0)
     assert torch.isfinite(axes).all()
     assert float(axes[3].abs().max()) < 1e-7
+
+
+@pytest.mark.parametrize(("n_rows", "n_axes"), [(1, 1), (30, 10), (96, 32), (2000, 32), (3200, 50), (8192, 64)])
+def test_few_spectra_afford_few_axes(n_rows, n_axes):
+    flux = torch.randn(n_rows, 100, generator=torch.Generator().manual_seed(0))
+    good = torch.ones_like(flux, dtype=torch.bool)
+    assert principal_axes(flux, good, Whitening(torch.ones(100)), 64, seed=0).shape == (100, n_axes)
+
+
+def test_few_axes_of_noise_stand_out():
+    flux = torch.randn(8192, 600, generator=torch.Generator().manual_seed(0))
+    axes = principal_axes(flux, torch.ones_like(flux, dtype=torch.bool), Whitening(torch.ones(600)), 64, seed=0)
+    assert int((axes.abs().sum(dim=0) > 0).sum()) <= 10
+    assert float(axes.norm(dim=0).max()) < 0.7  # in units of the noise of each pixel
