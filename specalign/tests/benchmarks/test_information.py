@@ -19,7 +19,7 @@ def test_noise_is_inverted_as_the_dense_matrix_is(program):
 def fisher(program, shared):
     module, survey = program("bench_information"), program("survey_data").MockSurvey
     tangents = module.Tangents(survey(shared, 400, 5, 60), "gaia_xp", given=True)
-    return tangents, module.pixels_fisher(tangents), [module.factors_fisher(tangents, n, 5) for n in (4, 40)]
+    return tangents, module.pixels_fisher(tangents), [module.factors_fisher(tangents, n, 5) for n in (4, 340)]
 
 
 @pytest.mark.shared
