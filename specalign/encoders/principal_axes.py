@@ -3,10 +3,8 @@
 What a spectrum says is large where its noise is small, so axes are sought after the stated noise has been made white,
 the correlated part included.  The noise that is taken is that of the noisier spectra: in quiet ones many axes stand
 out, of which the noisy ones, whose labels are the least certain, show few.  The variances of the axes are those of
-probabilistic principal components (Tipping & Bishop 1999, J. R. Stat. Soc. B 61, 611), without what noise alone adds
-to the largest of them, and an axis that does not stand out of the noise of so few spectra is none (Baik, Ben Arous &
-Peche 2005, Ann. Probab. 33, 1643).  Pixels that a spectrum lacks are filled with what its other pixels say of them, a
-few times over.
+probabilistic principal components (Tipping & Bishop 1999, J. R. Stat. Soc. B 61, 611), and pixels that a spectrum
+lacks are filled with what its other pixels say of them, a few times over.
 """
 
 from dataclasses import dataclass
@@ -23,8 +21,7 @@ FIRST_POWERS, POWERS = 8, 3  # of the power iteration, in the first round and in
 MIN_MISSING = 1e-3  # below this share of missing pixels nothing is filled
 FEW_AXES, FEW_ROWS = 32, 3  # as many axes need three spectra each,
 MANY_ROWS = 64  # and more axes this many: noise would make most of the others
-ALWAYS = 4  # axes that are kept whether they stand out or not, so that an encoder never sees nothing
-MIN_SIGNAL = 0.02  # their least share of variance that is taken as signal
+MIN_SIGNAL = 0.02  # least share of an axis' variance that is taken as signal: together, doubtful axes know something
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def principal_axes(residual, good, white, n_axes, seed):
     Returns
     -------
     `~torch.Tensor`
-        With n_axes columns or what so few spectra afford, the most conspicuous first; 0 where one does not stand out.
+        With n_axes columns or what so few spectra afford, the most conspicuous first.
     """
     missing = ~good & good.any(dim=0)
     rounds = ROUNDS if float(missing.float().mean()) > MIN_MISSING else 1
@@ -104,21 +101,15 @@ def principal_axes(residual, good, white, n_axes, seed):
         rows = white.apply(residual)
         axes, variance, rest = _search(rows, axes, FIRST_POWERS if turn == 0 else POWERS)
         if turn < rounds - 1:
-            share = signal_variance(variance, rest, rows) / variance
+            share = signal_variance(variance, rest) / variance
             filled = white.undo(axes) @ (share[:, None] * (axes.T @ rows.T))
             residual[missing] = filled.T[missing]
-    return white.undo(axes) * signal_variance(variance, rest, rows).sqrt()
+    return white.undo(axes) * signal_variance(variance, rest).sqrt()
 
 
-def signal_variance(variance, rest, rows):
-    """What of the variance (k,) along the leading axes of rows (n, P) is signal, if the others have ``rest``."""
-    ratio = _width(rows) / len(rows)
-    size = variance / rest.clamp(min=1e-12)
-    half = 0.5 * (size - 1 - ratio)
-    signal = half + (half**2 - ratio).clamp(min=0).sqrt()
-    signal = rest * torch.where(size > (1 + ratio**0.5) ** 2, signal, 0)
-    signal[:ALWAYS] = torch.maximum(signal, MIN_SIGNAL * variance)[:ALWAYS]
-    return signal
+def signal_variance(variance, rest):
+    """What of the variance (k,) along the leading axes is signal, if all others have ``rest``."""
+    return torch.maximum(variance - rest, MIN_SIGNAL * variance)
 
 
 def _search(rows, axes, powers):

@@ -199,7 +199,8 @@ def test_what_the_programs_measure_makes_a_page(write, tmp_path, monkeypatch):
     store_row(tmp_path, "ops", row)
     page = write(tmp_path)
     assert page.count("**Not measured") == 4
-    assert np.isclose(min(case.times["specalign"]), case.record()["lines"][3]["seconds"])
+    seconds = [line["seconds"] for line in case.record()["lines"] if line["seconds"]]  # of the peers that are installed
+    assert np.isclose(seconds, min(case.times["specalign"])).any()
 
 
 @pytest.mark.slow
