@@ -121,7 +121,7 @@ def factors_fisher(tangents, n_factors, seed):
     encoder.fit_scaler(**encoder_inputs(train, scaler_rows(np.arange(len(train)), seed)))
     model = encoder.factors
     basis, excess, scale = model.basis.double().numpy(), model.excess.double().numpy(), float(model.scale)
-    basis = basis[:, basis.any(axis=0)]  # factors that did not stand out say nothing
+    basis = basis[:, basis.any(axis=0)]  # so few spectra may not afford all factors
     out = []
     for slopes, (own, shared) in zip(tangents.derivatives, map(tangents.noise, range(len(tangents.test))), strict=True):
         filters = weigh(basis, own * scale + excess, shared * np.sqrt(scale))

@@ -283,8 +283,7 @@ def label_loss(predicted, target, weight=None):
     >>> label_loss(torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, float("nan")]]))
     tensor(4.)
     """
-    known = torch.isfinite(target)
-    difference = torch.where(known, predicted - torch.where(known, target, 0), 0)
+    known, difference = _known_errors(predicted, target)
     square = difference**2 if weight is None else weight * difference**2
     return square.sum() / known.sum().clamp(min=1)
 
@@ -315,8 +314,13 @@ def log_label_loss(predicted, target):
     >>> round(float(log_label_loss(target + 0.1, target) - log_label_loss(target + 0.05, target)), 3)
     0.693
     """
-    known = torch.isfinite(target)
-    square = torch.where(known, predicted - torch.where(known, target, 0), 0).square().sum(dim=0)
+    known, difference = _known_errors(predicted, target)
     count = known.sum(dim=0)
-    logarithm = 0.5 * torch.log((square + LEAST_ERROR**2) / (count + 1))
+    logarithm = 0.5 * torch.log((difference.square().sum(dim=0) + LEAST_ERROR**2) / (count + 1))
     return (logarithm * (count > 0)).sum() / (count > 0).sum().clamp(min=1)
+
+
+def _known_errors(predicted, target):
+    """Which labels are known, and their errors: 0, without gradient, where they are not."""
+    known = torch.isfinite(target)
+    return known, torch.where(known, predicted - torch.where(known, target, 0), 0)
