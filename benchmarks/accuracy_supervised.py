@@ -4,7 +4,6 @@ Three networks learn from the same training stars, and for each label the one co
 a comparison that is harder to win than one with a single network.
 """
 
-import inspect
 import time
 
 import numpy as np
@@ -13,6 +12,7 @@ from bench_four import NAMES
 from bench_results import label_rows, plain
 
 from specalign.alignment import LabelRegressor
+from specalign.alignment.training.supervised import EPOCHS
 from specalign.analysis.baselines import FluxLabelModel
 from specalign.data.splits import StarSplit, split
 
@@ -51,10 +51,9 @@ def expected_seconds(kind, train, labels, seed):
     """How long a StarNet will take, from an epoch over few stars; the others are always quick."""
     if kind != "starnet" or len(train) <= SAMPLE:
         return 0.0
-    epochs = inspect.signature(LabelRegressor.fit).parameters["max_epochs"].default
     start = time.perf_counter()
     LabelRegressor(kind).fit(train[:SAMPLE], labels, split=None, max_epochs=1, seed=seed, progress=False)
-    return (time.perf_counter() - start) * epochs * len(train) / SAMPLE
+    return (time.perf_counter() - start) * EPOCHS * len(train) / SAMPLE
 
 
 def network_result(kind, seen, labels, parts, seed):

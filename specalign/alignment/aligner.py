@@ -19,7 +19,7 @@ from specalign.alignment.inputs import (
     encoder_source,
     linear_head,
     plain_record,
-    scaler_rows,
+    scale_input,
 )
 from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
@@ -165,7 +165,7 @@ class Aligner(Displayed):
             Augmentation: each row gets up to this many times its own stated noise on top.
         label_weight : float
             Weight of the logarithm of the labels' errors in the joint loss, see
-            `~specalign.alignment.objectives.log_label_loss`.
+            `~specalign.alignment.label_losses.log_label_loss`.
         patience : int, optional
             Epochs without a better validation loss before training stops; the best weights are kept.  Half of
             ``max_epochs`` where not given, since the loss falls last where the learning rate does.
@@ -202,7 +202,7 @@ class Aligner(Displayed):
         prepared = {name: prepared[name] for name in self.instruments}
         encoders = {name: self._build(name, prepared[name], seed + i) for i, name in enumerate(self.instruments)}
         for name, encoder in encoders.items():
-            encoder.fit_scaler(**encoder_inputs(prepared[name], scaler_rows(index.rows(name, training)[0], seed)))
+            scale_input(encoder, prepared[name], index.rows(name, training)[0], seed)
         sources = {name: encoder_source(encoders[name], rows) for name, rows in prepared.items()}
         data = TrainingData(prepared, sources, index, training, held, targets)
         return self._train(encoders, self._build_objective(seed), data, settings, scaler, accelerator, progress)

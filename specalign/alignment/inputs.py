@@ -16,6 +16,7 @@ __all__ = [
     "encoder_source",
     "linear_head",
     "plain_record",
+    "scale_input",
     "scaler_rows",
 ]
 
@@ -45,6 +46,13 @@ def scaler_rows(rows, seed):
     if len(rows) <= SCALER_ROWS:
         return rows
     return rows[np.sort(np.random.default_rng(seed).choice(len(rows), SCALER_ROWS, replace=False))]
+
+
+def scale_input(encoder, prepared, rows, seed):
+    """Fit the scaling of the encoder's input to training rows, unless its weights belong to one that it has."""
+    if not encoder.scaled:
+        encoder.fit_scaler(**encoder_inputs(prepared, scaler_rows(rows, seed)))
+        encoder.scaled = True
 
 
 def linear_head(embed_dim, n_labels, seed):

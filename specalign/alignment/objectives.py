@@ -12,9 +12,8 @@ from specalign.exceptions import PluginError
 from specalign.ops import info_nce, sigmoid_loss
 from specalign.plugins import load_plugin
 
-__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective", "label_loss", "log_label_loss"]
+__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
 
-LEAST_ERROR = 0.03  # in units of a label's spread
 _CHECKED = set()  # classes whose contract was checked in this process
 
 
@@ -260,67 +259,3 @@ def check_objective(objective, name):
         loss = objective({"a": vectors, "b": vectors}, {"a": star, "b": star})
     if not isinstance(loss, torch.Tensor) or loss.shape != () or not bool(loss.isfinite()):
         raise PluginError(f"{name!r}: forward on 3 stars must give a finite 0-d tensor, got {loss!r}")
-
-
-def label_loss(predicted, target, weight=None):
-    """Mean squared error of scaled labels, over those that are known.
-
-    Parameters
-    ----------
-    predicted, target : (n, L) `~torch.Tensor`
-        NaN in ``target`` = unknown.
-    weight : (n, L) `~torch.Tensor`, optional
-
-    Returns
-    -------
-    `~torch.Tensor`
-        0-d; 0 where nothing is known.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from specalign.alignment.objectives import label_loss
-    >>> label_loss(torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, float("nan")]]))
-    tensor(4.)
-    """
-    known, difference = _known_errors(predicted, target)
-    square = difference**2 if weight is None else weight * difference**2
-    return square.sum() / known.sum().clamp(min=1)
-
-
-def log_label_loss(predicted, target):
-    """Half the logarithm of the mean squared error of each scaled label, in the mean over labels.
-
-    What is left of the negative logarithm of a normal likelihood once the size of the errors is fitted, too: an error
-    of one per cent counts the same for a label that is known well and for one that is not, and does not fade beside
-    other losses as the errors shrink.  One more error of 0.03 is counted, so that a label that few stars of a batch
-    have cannot outweigh the rest.
-
-    Parameters
-    ----------
-    predicted, target : (n, L) `~torch.Tensor`
-        NaN in ``target`` = unknown.
-
-    Returns
-    -------
-    `~torch.Tensor`
-        0-d; 0 where nothing is known.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from specalign.alignment.objectives import log_label_loss
-    >>> target = torch.zeros(1000, 1)
-    >>> round(float(log_label_loss(target + 0.1, target) - log_label_loss(target + 0.05, target)), 3)
-    0.693
-    """
-    known, difference = _known_errors(predicted, target)
-    count = known.sum(dim=0)
-    logarithm = 0.5 * torch.log((difference.square().sum(dim=0) + LEAST_ERROR**2) / (count + 1))
-    return (logarithm * (count > 0)).sum() / (count > 0).sum().clamp(min=1)
-
-
-def _known_errors(predicted, target):
-    """Which labels are known, and their errors: 0, without gradient, where they are not."""
-    known = torch.isfinite(target)
-    return known, torch.where(known, predicted - torch.where(known, target, 0), 0)

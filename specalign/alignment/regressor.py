@@ -18,7 +18,7 @@ from specalign.alignment.inputs import (
     encoder_source,
     linear_head,
     plain_record,
-    scaler_rows,
+    scale_input,
 )
 from specalign.alignment.stars import LabelledStars
 from specalign.config import limited_threads
@@ -39,13 +39,14 @@ class LabelRegressor(Displayed):
     """Labels of stars from their prepared spectra, without any alignment.
 
     The encoder's vectors are the scaled labels themselves, as in StarNet [1]_, or a linear layer makes labels of them
-    where the given encoder has another dimension.
+    where the given encoder has another dimension.  StarNet's own settings are ``LabelRegressor("starnet")`` and
+    ``fit(..., loss="squared", averaging=0)``.
 
     Parameters
     ----------
     encoder : str or Encoder
-        ``"starnet"``, ``"mlp"``, the name of an installed plugin, or an encoder.  A given encoder is copied and begins
-        with its weights; the scaling of its input is fitted anew.
+        ``"mlp"``, ``"starnet"``, the name of an installed plugin, or an encoder.  A given encoder is copied and begins
+        with its weights; one that was trained before keeps the scaling of its input, too.
     scaling : {"standard", "minmax"}
         Of the labels; fitted on training stars alone.
     **options
@@ -70,7 +71,7 @@ class LabelRegressor(Displayed):
     <LabelRegressor starnet, minmax: not trained>
     """
 
-    def __init__(self, encoder="starnet", scaling="standard", **options):
+    def __init__(self, encoder="mlp", scaling="standard", **options):
         if not isinstance(encoder, (str, Encoder)) or (options and not isinstance(encoder, str)):
             raise ValueError(f"encoder: expected a plugin's name (with options) or an Encoder, got {encoder!r}")
         if scaling not in METHODS:
@@ -113,14 +114,16 @@ class LabelRegressor(Displayed):
         names=None,
         system=None,
         weighted=False,
-        max_epochs=20,
+        max_epochs=None,
         batch_size=64,
         learning_rate=1e-3,
         weight_decay=0.0,
         noise=0.0,
+        loss="huber",
+        averaging=0.98,
         min_delta=1e-3,
-        patience=5,
-        step_size=5,
+        patience=None,
+        step_size=None,
         gamma=0.5,
         seed=42,
         accelerator="auto",
@@ -129,7 +132,7 @@ class LabelRegressor(Displayed):
         """Train from the start; the same seed gives the same weights, bit for bit, on one CPU.
 
         Stars, not rows, are split.  Stars of the test part are not looked at, and those without a label are left out.
-        The loss is the mean squared error of the scaled labels, label by label over the stars where it is known.
+        The loss is a mean over scaled labels, label by label over the stars where it is known.
 
         Parameters
         ----------
@@ -146,17 +149,27 @@ class LabelRegressor(Displayed):
             Weigh each label of each star by ``1 / (1 + (error / median error)^2)``, with the errors of the columns
             ``*_err``: those below the median count alike, so that a few errors that are stated too small cannot
             outweigh all other stars.
-        max_epochs, batch_size : int
-            A batch is counted in stars.
+        max_epochs : int, optional
+            20, or as many as make a thousand steps.
+        batch_size : int
+            In stars; a batch has at most one in eight of those that train, but not fewer than 8.
         learning_rate, weight_decay : float
         noise : float
             Augmentation: each row gets up to this many times its own stated noise on top.
+        loss : {"huber", "squared"}
+            Of a scaled label.  Labels of surveys are wrong now and then, and with ``"huber"`` errors above 0.1 count in
+            proportion, not by their squares; see `~specalign.alignment.label_losses.huber_label_loss`.
+        averaging : float
+            The weights that are validated and kept are an average over the last steps, of which each step keeps this
+            share; 0 = the weights of the last step.
         min_delta, patience : float, int
-            Training stops when the validation loss has not fallen by ``min_delta`` in ``patience`` epochs.  The weights
-            of the lowest validation loss are kept.  The loss is one of scaled labels: with ``scaling="minmax"`` it is
-            a few times to some ten times smaller, and the same ``min_delta`` stops earlier.
+            Training stops when the validation loss has not fallen by ``min_delta`` in ``patience`` epochs (by default a
+            quarter of ``max_epochs``, but not fewer than 5).  The weights of the lowest validation loss are kept.  The
+            loss is one of scaled labels: with ``scaling="minmax"`` it is a few times to some ten times smaller, and
+            the same ``min_delta`` stops earlier.
         step_size, gamma : int, float
-            The learning rate is multiplied by ``gamma`` every ``step_size`` epochs; 1 keeps it.
+            The learning rate is multiplied by ``gamma`` every ``step_size`` epochs, by default as many as ``patience``
+            has; 1 keeps it.
         seed : int
             Of the split, the weights and the order of the stars.
         accelerator : str
@@ -185,25 +198,28 @@ class LabelRegressor(Displayed):
         """
         from specalign.alignment.training import LabelSettings
 
-        settings = LabelSettings(
+        check_good_pixels(prepared)
+        stars = LabelledStars(prepared, labels, names, system, split, seed)
+        settings = LabelSettings.for_stars(
+            len(stars.training),
             max_epochs=max_epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             noise=noise,
+            loss=loss,
+            averaging=averaging,
             min_delta=min_delta,
             patience=patience,
             step_size=step_size,
             gamma=gamma,
             seed=seed,
         )
-        check_good_pixels(prepared)
-        stars = LabelledStars(prepared, labels, names, system, split, seed)
         scaler = ColumnScaler.fit(stars.values[stars.training], self.scaling)
         label_weights = stars.weights(labels) if weighted else None
         encoder, head = self._build(prepared, len(stars.scheme.names), seed)
         rows = stars.rows(stars.training)[0]
-        encoder.fit_scaler(**encoder_inputs(prepared, scaler_rows(rows, seed)))
+        scale_input(encoder, prepared, rows, seed)
         history = self._train(prepared, stars, scaler, label_weights, encoder, head, settings, accelerator, progress)
         self.encoder, self._head, self._scaler, self.history = encoder, head, scaler, history
         self.split, self._record = stars.split, prepared.instrument

@@ -197,6 +197,7 @@ def _encoder(entry, stored, prefix, taken):
     if not isinstance(encoder, Encoder) or encoder.config() != encoder.config() | entry["config"]:
         raise CheckpointError(f"the encoder {entry['encoder']!r} does not build what its configuration says")
     check_encoder(encoder, entry["encoder"])
+    encoder.scaled = True
     return encoder.eval()
 
 

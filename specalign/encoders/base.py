@@ -64,6 +64,8 @@ class Encoder(nn.Module, Displayed):
 
     summarizes = False
     uses_ivar = True
+    #: Was trained before, or comes from a file: its weights belong to the scaling of the input that it has.
+    scaled = False
 
     def __init__(self, n_pixels, embed_dim=128):
         super().__init__()

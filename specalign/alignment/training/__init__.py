@@ -1,5 +1,6 @@
 """Training on Lightning: the only place that imports it."""
 
+from specalign.alignment.training.averaging import WeightAverage
 from specalign.alignment.training.contrast import AlignmentModule, Settings
 from specalign.alignment.training.loop import Recorder, SpectraModule, TrainingData, train
 from specalign.alignment.training.supervised import LabelModule, LabelSettings
@@ -12,5 +13,6 @@ __all__ = [
     "Settings",
     "SpectraModule",
     "TrainingData",
+    "WeightAverage",
     "train",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from specalign.alignment.objectives import log_label_loss
+from specalign.alignment.label_losses import log_label_loss
 from specalign.alignment.training.loop import SpectraModule, check_numbers
 from specalign.ops import topk_similarity
 
@@ -91,7 +91,8 @@ class AlignmentModule(SpectraModule):
             "learning_rate": self.optimizers().param_groups[0]["lr"],
         }
 
-    def on_train_batch_end(self, *arguments):
+    def optimizer_step(self, *arguments, **options):
+        super().optimizer_step(*arguments, **options)
         self.objective.clamp()
 
     def configure_optimizers(self):

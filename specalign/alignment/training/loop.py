@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from specalign.alignment.augment import add_noise
+from specalign.alignment.training.averaging import WeightAverage
 from specalign.config import conf, limited_threads, progress_bar, wants_progress
 from specalign.data.loading import StarLoader
 from specalign.exceptions import NonFiniteLossError, SpecalignError
@@ -77,6 +78,8 @@ class SpectraModule(pl.LightningModule):
     first_epoch = 0
     #: What the validation loss must gain to count as better.
     min_delta = 0.0
+    #: Memory of the average of the weights that is validated and kept, see `WeightAverage`; 0 = the weights themselves.
+    averaging = 0.0
 
     def __init__(self, encoders, head, data, settings, history):
         super().__init__()
@@ -194,8 +197,10 @@ class Recorder(Callback):
         self.bar, self.progress = None, progress
         self.best_loss, self.best_state = math.inf, None
         self.reference, self.since = math.inf, 0
+        self.validating = contextlib.ExitStack()
 
     def on_train_start(self, trainer, module):
+        self.average = WeightAverage(module, module.averaging)
         self.bar = progress_bar(progress=self.progress, total=trainer.max_epochs, unit="epoch", desc=module.title)
 
     def on_train_epoch_start(self, trainer, module):
@@ -203,8 +208,15 @@ class Recorder(Callback):
         self.rate = module.optimizers().param_groups[0]["lr"]
         module.train_losses.clear()
 
+    def on_train_batch_end(self, trainer, module, *arguments):
+        self.average.update()
+
     def on_validation_epoch_start(self, trainer, module):
         module.validated.clear()
+        self.validating.enter_context(self.average.in_place())
+
+    def on_validation_epoch_end(self, trainer, module):
+        self.validating.close()
 
     def on_train_epoch_end(self, trainer, module):
         validated = bool(module.validated)
@@ -224,7 +236,8 @@ class Recorder(Callback):
         self.since += 1
         if loss < self.best_loss or not math.isfinite(loss):
             self.best_loss = loss
-            self.best_state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+            with self.average.in_place():
+                self.best_state = {name: value.detach().clone() for name, value in module.state_dict().items()}
             module.history.best_epoch = trainer.current_epoch
         if loss < self.reference - module.min_delta or not math.isfinite(loss):
             self.reference, self.since = loss, 0

@@ -1,13 +1,18 @@
 """Labels: one encoder whose vectors, or a linear layer on them, are the scaled labels."""
 
+import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 
-from specalign.alignment.objectives import label_loss
+from specalign.alignment.label_losses import LABEL_LOSSES
 from specalign.alignment.training.loop import SpectraModule, check_numbers
 
 __all__ = ["LabelModule", "LabelSettings"]
+
+EPOCHS, STEPS = 20, 1000  # at least, by default
+LEAST_BATCH, BATCHES = 8, 8  # stars in a batch, and batches in an epoch, where there are few stars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +35,34 @@ class LabelSettings:
     step_size: int
     gamma: float
     seed: int
+    loss: str
+    averaging: float
+
+    @classmethod
+    def for_stars(cls, n_stars, *, max_epochs, batch_size, patience, step_size, **others):
+        """Settings for so many training stars; None = what they need."""
+        check_numbers(SimpleNamespace(batch_size=batch_size), ("batch_size",), ())
+        batch_size = min(batch_size, max(LEAST_BATCH, n_stars // BATCHES))
+        if max_epochs is None:
+            max_epochs = max(EPOCHS, math.ceil(STEPS / math.ceil(n_stars / batch_size)))
+        quarter = max(EPOCHS // 4, max_epochs // 4)
+        return cls(
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            patience=quarter if patience is None else patience,
+            step_size=quarter if step_size is None else step_size,
+            **others,
+        )
 
     def __post_init__(self):
         numbers = ("learning_rate", "weight_decay", "noise", "min_delta", "gamma")
         check_numbers(self, ("max_epochs", "batch_size", "patience", "step_size"), numbers)
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma: expected a factor above 0 and at most 1, got {self.gamma!r}")
+        if self.loss not in LABEL_LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LABEL_LOSSES)}, got {self.loss!r}")
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging: expected a share from 0 to below 1, got {self.averaging!r}")
 
 
 class LabelModule(SpectraModule):
@@ -54,18 +81,22 @@ class LabelModule(SpectraModule):
     def min_delta(self):
         return self.settings.min_delta
 
+    @property
+    def averaging(self):
+        return self.settings.averaging
+
     def outputs(self, batch):
         """Scaled labels of each row."""
         vectors = {name: self._encode(name, rows) for name, rows in batch.items()}
         return vectors if self.head is None else {name: self.head(rows) for name, rows in vectors.items()}
 
     def loss(self, batch, outputs):
-        """Mean squared error of what is known."""
+        """Mean loss of the labels that are known."""
         ((name, predicted),) = outputs.items()
         star = batch[name]["star"].cpu()
         target = self.data.targets[star].to(predicted.device)
         weight = None if self.weights is None else self.weights[star].to(predicted.device)
-        return label_loss(predicted, target, weight)
+        return LABEL_LOSSES[self.settings.loss](predicted, target, weight)
 
     def finished(self, why):
         self.history.stopped = why

@@ -10,7 +10,7 @@ from torch.nn import functional
 from specalign import Aligner
 from specalign.alignment import Objective, get_objective
 from specalign.alignment.augment import add_noise
-from specalign.alignment.objectives import InfoNCE, Sigmoid, check_objective, label_loss, log_label_loss
+from specalign.alignment.objectives import InfoNCE, Sigmoid, check_objective
 from specalign.alignment.training import AlignmentModule
 from specalign.exceptions import PluginError, UnknownPluginError
 from specalign.ops import info_nce, sigmoid_loss
@@ -214,20 +214,6 @@ def test_numbers_and_matrices_of_an_objective_are_learned(monkeypatch):
     assert (6, 6) in [p.shape for p in rates[2e-3]]
 
 
-def test_label_loss_is_the_mean_square_over_known_labels():
-    predicted = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-    loss = label_loss(predicted, torch.tensor([[0.0, math.nan], [math.nan, 7.0]]))
-    loss.backward()
-    assert float(loss.detach()) == pytest.approx((1 + 9) / 2)
-    assert predicted.grad.tolist() == [[1, 0], [0, -3]]
-
-
-def test_label_loss_of_unknown_labels_is_zero():
-    predicted = torch.ones(2, 2, requires_grad=True)
-    label_loss(predicted, torch.full((2, 2), math.nan)).backward()
-    assert not predicted.grad.any()
-
-
 def noise_batch(n=4000, p=5):
     ivar = torch.tensor([4.0, 100.0, 1.0, 0.0, 25.0]).expand(n, p)
     mask = torch.tensor([False, False, True, False, False]).expand(n, p)
@@ -272,34 +258,3 @@ def test_correlated_noise_keeps_its_correlation():
     amplitude = (ivar[:, :1] / out["ivar"][:, :1] - 1).sqrt()
     drawn = out["flux"] / amplitude.clamp(min=1e-3)
     np.testing.assert_allclose(drawn.T @ drawn / 6000, covariance, atol=0.01)
-
-
-def test_relative_errors_count_alike_whatever_their_size():
-    target, error = torch.zeros(4000, 2), torch.tensor([1.0, 0.05])
-    both = [float(log_label_loss(scale * error + target, target)) for scale in (1.0, 2.0)]
-    assert both[1] - both[0] == pytest.approx(math.log(2), abs=1e-3)
-
-
-def test_a_label_of_few_stars_has_a_bounded_gradient():
-    predicted = torch.full((50, 1), 1e-4, requires_grad=True)
-    target = torch.full((50, 1), math.nan)
-    target[0] = 0.0
-    log_label_loss(predicted, target).backward()
-    assert 0 < float(predicted.grad.abs().max()) < 20
-    assert not predicted.grad[1:].any()
-
-
-def test_the_logarithm_of_nothing_known_is_zero():
-    predicted = torch.ones(2, 2, requires_grad=True)
-    loss = log_label_loss(predicted, torch.full((2, 2), math.nan))
-    loss.backward()
-    assert float(loss.detach()) == 0
-    assert not predicted.grad.any()
-
-
-def test_an_unknown_label_does_not_dilute_a_known_one():
-    target = torch.zeros(20, 2)
-    target[:, 1] = math.nan
-    assert torch.equal(
-        log_label_loss(target.nan_to_num() + 1, target), log_label_loss(torch.ones(20, 1), target[:, :1])
-    )

@@ -4,14 +4,11 @@ import astropy.units as u
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from specalign import get_encoder, metrics
 from specalign.alignment import LabelHistory, LabelRegressor
 from specalign.alignment.calibration import LabelErrors
-from specalign.alignment.objectives import label_loss
-from specalign.alignment.training import LabelModule, Recorder
+from specalign.alignment.training import LabelModule, LabelSettings, Recorder, WeightAverage
 from specalign.data.splits import StarSplit
 from specalign.encoders import Encoder
 from specalign.exceptions import (
@@ -27,6 +24,11 @@ from specalign.tests.alignment.survey import label_table, observe, stars
 
 QUICK = {"max_epochs": 3, "batch_size": 32, "progress": False, "accelerator": "cpu"}
 NAMES = ("teff", "logg", "fe_h")
+OTHERS = dict.fromkeys(("learning_rate", "weight_decay", "noise", "min_delta", "averaging"), 0.1) | {
+    "gamma": 0.5,
+    "seed": 0,
+    "loss": "huber",
+}
 
 
 def known(n=120, system="mock"):
@@ -167,16 +169,6 @@ def test_stars_without_any_label_are_counted():
     assert model.predict(observe("apogee", stars(3))).meta["n_unlabelled"] == 40
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_a_label_that_is_unknown_has_no_gradient(seed):
-    generator = torch.Generator().manual_seed(seed)
-    predicted = torch.randn((5, 3), generator=generator).requires_grad_()
-    target, weight = torch.randn((5, 3), generator=generator), torch.rand((5, 3), generator=generator) + 0.1
-    target[torch.rand((5, 3), generator=generator) < 0.5] = torch.nan
-    label_loss(predicted, target, weight).backward()
-    assert ((predicted.grad != 0) == target.isfinite()).all()
-
-
 def test_min_max_scaling_brings_training_labels_between_0_and_1():
     model = fitted(scaling="minmax")
     training = known()[model.split.rows(known()["object_id"], "train")]
@@ -222,7 +214,8 @@ class TestStopping:
         keep, seen = Recorder._keep, []
 
         def worse_and_worse(self, trainer, module, loss):
-            seen.append({name: value.clone() for name, value in module.encoders["apogee"].state_dict().items()})
+            with self.average.in_place():
+                seen.append({name: value.clone() for name, value in module.encoders["apogee"].state_dict().items()})
             keep(self, trainer, module, float(trainer.current_epoch))
 
         monkeypatch.setattr(Recorder, "_keep", worse_and_worse)
@@ -248,7 +241,7 @@ class TestWeights:
         labels["teff"][wrong] += 3000 * u.K
         labels["logg_err"], labels["fe_h_err"] = np.full(120, 0.1) * u.dex, np.full(120, 0.1) * u.dex
         labels["teff_err"][wrong] = 1e5 * u.K
-        options = {"max_epochs": 20, "learning_rate": 3e-3, "patience": 20}
+        options = {"max_epochs": 20, "learning_rate": 3e-3, "patience": 20, "loss": "squared"}
         prepared = observe("apogee", stars(120))
         truth = known()["teff"].value
         bias = [
@@ -278,7 +271,7 @@ class TestWeights:
         training = fitted().split.rows(labels["object_id"], "train")
         monkeypatch.setattr(LabelModule, "mean", np.where(training % 3 == 0, 0.2, 1.0).mean(), raising=False)
         monkeypatch.setattr(LabelModule, "loss", spy)
-        fitted(labels=labels, weighted=True, max_epochs=1)
+        fitted(labels=labels, weighted=True, max_epochs=1, loss="squared")
         assert len(seen) > 3
         np.testing.assert_allclose(*np.transpose(seen), rtol=1e-5)
 
@@ -292,6 +285,67 @@ class TestWeights:
     def test_labels_without_errors_cannot_be_weighted(self):
         with pytest.raises(LabelError, match="logg_err"):
             fitted(weighted=True)
+
+
+def test_a_few_wrong_labels_bias_the_default_less_than_the_square():
+    labels, prepared = known(), observe("apogee", stars(120))
+    labels["teff"][::5] += 5000 * u.K
+    truth, options = known()["teff"].value, {"max_epochs": 20, "learning_rate": 3e-3, "patience": 20}
+    bias = {
+        loss: np.median(fitted(prepared, labels, loss=loss, **options).predict(prepared)["teff"].value - truth)
+        for loss in ("huber", "squared")
+    }
+    assert abs(bias["huber"]) < 0.5 * bias["squared"]
+
+
+class TestFewStars:
+    @pytest.mark.parametrize(
+        ("n_stars", "batch", "epochs"), [(1, 8, 1000), (30, 8, 250), (100, 12, 112), (1600, 64, 40), (18000, 64, 20)]
+    )
+    def test_few_stars_make_small_batches_and_many_epochs(self, n_stars, batch, epochs):
+        asked = dict.fromkeys(("max_epochs", "patience", "step_size")) | {"batch_size": 64}
+        settings = LabelSettings.for_stars(n_stars, **asked, **OTHERS)
+        assert (settings.batch_size, settings.max_epochs) == (batch, epochs)
+        assert settings.patience == settings.step_size == max(5, epochs // 4)
+
+    def test_what_is_asked_for_is_what_one_gets(self):
+        asked = {"max_epochs": 7, "patience": 2, "step_size": 3, "batch_size": 5}
+        settings = LabelSettings.for_stars(1000, **asked, **OTHERS)
+        assert {name: getattr(settings, name) for name in asked} == asked
+
+
+class TestAveraging:
+    def test_the_average_is_what_is_validated_and_kept(self, monkeypatch):
+        seen, validated = [], LabelModule.validation_step
+
+        def spy(self, batch, batch_number):
+            seen.append({name: value.clone() for name, value in self.encoders["apogee"].state_dict().items()})
+            validated(self, batch, batch_number)
+
+        monkeypatch.setattr(LabelModule, "validation_step", spy)
+        kept = fitted(max_epochs=1).encoder.state_dict()
+        assert all(torch.equal(kept[name], seen[-1][name]) for name in kept)
+        last = fitted(max_epochs=1, averaging=0.0).encoder.state_dict()
+        assert any(not torch.equal(kept[name], last[name]) for name in kept)
+
+    def test_training_goes_on_from_the_step_and_not_from_the_average(self):
+        alone = WeightAverage(layer := torch.nn.Linear(2, 1), memory=0.5)
+        before = layer.weight.detach().clone()
+        with torch.no_grad():
+            layer.weight.add_(1.0)
+        alone.update()
+        with alone.in_place():
+            torch.testing.assert_close(layer.weight.detach(), before + 10 / 11)
+        assert torch.equal(layer.weight.detach(), before + 1)
+
+    def test_no_memory_is_the_weights_themselves(self):
+        average = WeightAverage(layer := torch.nn.Linear(2, 1), memory=0.0)
+        with torch.no_grad():
+            layer.weight.add_(1.0)
+        average.update()
+        with average.in_place():
+            inside = layer.weight.detach().clone()
+        assert torch.equal(inside, layer.weight.detach())
 
 
 class TestErrors:
@@ -326,6 +380,20 @@ class TestEncoders:
         first, other = (get_encoder("starnet", n_pixels=40, embed_dim=3, seed=s) for s in (0, 1))
         losses = [fitted(encoder=e).history.epochs["train_loss"][0] for e in (first, first, other)]
         assert losses[0] == losses[1] != losses[2]
+
+    def test_an_encoder_that_was_trained_keeps_the_scaling_of_its_input(self):
+        first = fitted(encoder="mlp")
+        again = fitted(encoder=first.encoder, labels=known()[:80])
+        fresh = fitted(encoder=get_encoder("mlp", n_pixels=40, embed_dim=3), labels=known()[:80])
+        basis = [model.encoder.factors.basis for model in (first, again, fresh)]
+        assert torch.equal(basis[0], basis[1])
+        assert not torch.equal(basis[0], basis[2])
+
+    def test_an_encoder_from_a_file_keeps_the_scaling_of_its_input(self, tmp_path):
+        first = fitted(encoder="mlp")
+        first.save(tmp_path)
+        again = fitted(encoder=LabelRegressor.load(tmp_path).encoder, labels=known()[:80])
+        assert torch.equal(first.encoder.factors.basis, again.encoder.factors.basis)
 
     def test_an_encoder_of_another_grid_is_refused(self):
         with pytest.raises(GridMismatchError, match="takes 41 pixels, the spectra have 40"):
@@ -409,6 +477,10 @@ class TestRefusals:
         ("option", "message"),
         [
             ({"gamma": 0.0}, "gamma: expected a factor above 0"),
+            ({"loss": "absolute"}, "loss: expected one of huber, squared, got 'absolute'"),
+            ({"averaging": 1.0}, "averaging: expected a share from 0 to below 1"),
+            ({"averaging": -0.1}, "averaging: expected a share from 0 to below 1"),
+            ({"batch_size": 0}, "batch_size: expected a positive integer"),
             ({"gamma": 1.5}, "gamma: expected a factor above 0"),
             ({"step_size": 0}, "step_size: expected a positive integer"),
             ({"min_delta": -1.0}, "min_delta: expected a finite number"),

@@ -116,15 +116,15 @@ def test_errors_of_hot_stars_are_not_quoted(program):
     assert real.absolute_errors(predicted, labels) == pytest.approx(dict.fromkeys(real.NAMES, 20.0))
 
 
-def test_a_probe_is_chosen_on_the_given_labels_alone(program, monkeypatch):
+def test_no_labels_of_test_stars_reach_what_is_transferred(program):
     transfer = program("accuracy_transfer")
-    monkeypatch.setattr(transfer, "KINDS", ("knn", "corrected"))
-    study, rows = transfer_study(program, 120), np.arange(0, 60)
-    chosen = transfer.Study.best_kind(study, rows, 1)
+    study, rows, test = transfer_study(program, 120), np.arange(0, 60), np.arange(60, 120)
+    found = {kind: transfer.Study.probed(study, kind, rows, test) for kind in ("knn", "corrected")}
+    np.testing.assert_allclose(found["corrected"], transfer.values_of(study.labels[test]), rtol=1e-6)
     for name in transfer.NAMES:
         study.labels[name].view(np.ndarray)[60:] = 1.0
-    assert transfer.Study.best_kind(study, rows, 1) == chosen
-    assert set(chosen.values()) == {"corrected"}  # what the mock stars' probe says is right but for a constant
+    for kind, before in found.items():
+        np.testing.assert_array_equal(transfer.Study.probed(study, kind, rows, test), before)
 
 
 def transfer_study(program, n):
@@ -148,7 +148,7 @@ def transfer_study(program, n):
 def test_the_best_from_scratch_counts_label_by_label(program):
     transfer = program("accuracy_transfer")
     scratch = {"a": {"teff": 90.0, "logg": 0.3, "fe_h": 0.1}, "b": {"teff": 80.0, "logg": 0.4, "fe_h": 0.2}}
-    moved = {"chosen": {"teff": 40.0, "logg": 0.2, "fe_h": 0.1}}
+    moved = {transfer.BOTH: {"teff": 40.0, "logg": 0.2, "fe_h": 0.1}}
     found = transfer.summary([{"n": 30, "scratch": scratch, "transfer": moved}] * 2)["figures"]
     assert {name: one["network"] for name, one in found.items()} == {"teff": "b", "logg": "a", "fe_h": "a"}
     assert found["teff"] == {"scratch": 80.0, "network": "b", "transfer": 40.0}
@@ -207,8 +207,9 @@ def quick(program, monkeypatch):
     """The program with fewer numbers of labels, and a perceptron for every StarNet, which takes minutes."""
     bench, real, transfer = (program(name) for name in ("bench_accuracy", "accuracy_real", "accuracy_transfer"))
     monkeypatch.setattr(program("accuracy_supervised"), "NETWORKS", ("mlp", "raw flux"))
-    monkeypatch.setitem(real.NETWORKS, "default", real.NETWORKS["mlp"])
+    monkeypatch.setitem(real.NETWORKS, "starnet", real.NETWORKS["default"])
     monkeypatch.setattr(transfer, "SIZES", (30,))
+    monkeypatch.setattr("specalign.alignment.training.supervised.STEPS", 100)
     others = tuple(f"{size:,} labels" for size in (100, 300, 1600))
     figures = [figure for figure in bench.FIGURES if not any(text in figure.title for text in others)]
     monkeypatch.setattr(bench, "FIGURES", figures)
