@@ -23,6 +23,7 @@ from specalign.analysis.baselines import FluxLabelModel
 from specalign.data.splits import StarSplit
 
 NAMES = ("teff", "logg", "fe_h")
+PUBLISHED = {"max_epochs": 20, "patience": 5, "step_size": 5, "loss": "squared", "averaging": 0.0}
 
 
 def read_lamost(shared, longest=np.inf):
@@ -62,7 +63,9 @@ def flux_model(prepared, labels, parts, seed):
 
 def regressor(encoder, prepared, labels, parts, seed, **options):
     """Predictions of a `LabelRegressor` for all rows."""
-    model = LabelRegressor(encoder).fit(prepared, labels, split=parts, seed=seed, progress=False, **options)
+    model = LabelRegressor(encoder).fit(
+        prepared, labels, split=parts, seed=seed, progress=False, **PUBLISHED, **options
+    )
     print(f"    {model.history}", flush=True)
     return model.predict(prepared)
 

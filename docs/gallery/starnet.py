@@ -107,8 +107,13 @@ for options in (
 # --------
 #
 # Batches of 64 stars, a learning rate of 1e-3 that is halved every five epochs, at most 20 epochs, and an end where
-# the validation loss has not fallen by 1e-3 in five epochs: those are the defaults. The weights of the lowest
+# the validation loss has not fallen by 1e-3 in five epochs: those are StarNet's settings, and the defaults where there
+# are some thousands of stars. Fewer stars train for more epochs, in smaller batches. The weights of the lowest
 # validation loss are kept. Eight epochs are enough for this page.
+#
+# Two defaults are not StarNet's: large errors count in proportion and not by their squares, because labels of surveys
+# are wrong now and then, and the weights are averaged over the last steps. ``loss="squared", averaging=0`` is what the
+# paper did.
 
 from specalign.alignment import LabelRegressor
 from specalign.plots import plot_label_bins, plot_labels, plot_training
@@ -188,7 +193,7 @@ folder.cleanup()
 # ----------------
 #
 # Two thousand real LAMOST low-resolution spectra of A, F and G stars with the pipeline's labels, split 5:1:2 three
-# times (seeds 42 to 44; about 1235 training and 515 test stars each), with the settings above and nothing chosen on
+# times (seeds 42 to 44; about 1235 training and 515 test stars each), with StarNet's settings and nothing chosen on
 # the test stars (``benchmarks/bench_starnet.py``). RMSE and R2 are means over the three splits:
 #
 # ============================  ===============  ===============  ===============
