@@ -2,7 +2,7 @@
 
 import torch
 
-__all__ = ["LABEL_LOSSES", "huber_label_loss", "label_loss", "log_label_loss"]
+__all__ = ["huber_label_loss", "label_loss", "log_label_loss"]
 
 LEAST_ERROR = 0.03  # in units of a label's spread
 WRONG = 0.1  # in the same units: an error that is larger counts in proportion, not by its square

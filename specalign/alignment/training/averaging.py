@@ -28,9 +28,9 @@ class WeightAverage:
     >>> _ = torch.nn.init.ones_(layer.weight)
     >>> average.update()
     >>> with average.in_place():
-    ...     round(float(layer.weight), 3)
+    ...     round(float(layer.weight.detach()), 3)
     0.909
-    >>> float(layer.weight)
+    >>> float(layer.weight.detach())
     1.0
     """
 
