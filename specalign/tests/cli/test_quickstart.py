@@ -10,6 +10,8 @@ from specalign import Aligner, EmbeddingTable
 from specalign.analysis import metrics
 from specalign.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def quickstart(folder, *more):
     return main(["quickstart", "--output", str(folder), "--no-progress", *map(str, more)])
@@ -52,7 +54,6 @@ def test_the_report_is_one_file_that_says_what_is_mock(small):
         assert words in text
 
 
-@pytest.mark.slow
 def test_it_can_be_run_again(small, capsys):
     before = EmbeddingTable.read(small / "embeddings" / "nirspec-test.fits")
     report = (small / "report.html").read_bytes()
@@ -65,7 +66,6 @@ def test_it_can_be_run_again(small, capsys):
     assert "next:" in text
 
 
-@pytest.mark.slow
 def test_the_full_one_finds_stars_and_labels_them(tmp_path):
     folder = tmp_path / "run"
     assert quickstart(folder) == 0

@@ -31,6 +31,7 @@ def peer(shared):
     return np.stack(table["flux"]), np.stack(table["flux_error"]), path
 
 
+@pytest.mark.slow
 def test_numpy_prints_and_figures_look_as_before_once_gaiaxpy_was_used():
     """In a process of its own, since importing GaiaXPy changes how numpy prints, and switches LaTeX on."""
     pytest.importorskip("pandas")

@@ -90,6 +90,7 @@ def test_a_gallery_that_is_not_finite_is_named_by_every_backend():
             ops.match_rank(normal(3, 4), gallery, integers(3), backend=backend)
 
 
+@pytest.mark.slow
 def test_opcheck_in_triton():
     x, y = (
         normal(5, 4, dtype=torch.float64).requires_grad_(),

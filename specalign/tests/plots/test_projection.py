@@ -26,6 +26,7 @@ def few(embeddings):
     return embeddings[::6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_seed_gives_the_same_places(few, method):
     first = project(few, method, seed=3)
@@ -151,6 +152,7 @@ def test_colours_that_cannot_be_drawn_are_errors(few, labels):
         plot_embedding(few, labels=labels, colour=["teff", "logg"], ax=ax)
 
 
+@pytest.mark.slow
 def test_a_picture_changes_nothing_for_what_is_computed_after_it():
     """In a process of its own: numba sets the threads when it is first used."""
     pytest.importorskip("umap")
