@@ -8,7 +8,7 @@ import torch
 from specalign import get_encoder, metrics
 from specalign.alignment import LabelHistory, LabelRegressor
 from specalign.alignment.calibration import LabelErrors
-from specalign.alignment.training import LabelModule, LabelSettings, Recorder, WeightAverage
+from specalign.alignment.training import LabelModule, Recorder
 from specalign.data.splits import StarSplit
 from specalign.encoders import Encoder
 from specalign.exceptions import (
@@ -24,11 +24,6 @@ from specalign.tests.alignment.survey import label_table, observe, stars
 
 QUICK = {"max_epochs": 3, "batch_size": 32, "progress": False, "accelerator": "cpu"}
 NAMES = ("teff", "logg", "fe_h")
-OTHERS = dict.fromkeys(("learning_rate", "weight_decay", "noise", "min_delta", "averaging"), 0.1) | {
-    "gamma": 0.5,
-    "seed": 0,
-    "loss": "huber",
-}
 
 
 def known(n=120, system="mock"):
@@ -298,22 +293,6 @@ def test_a_few_wrong_labels_bias_the_default_less_than_the_square():
     assert abs(bias["huber"]) < 0.5 * bias["squared"]
 
 
-class TestFewStars:
-    @pytest.mark.parametrize(
-        ("n_stars", "batch", "epochs"), [(1, 8, 1000), (30, 8, 250), (100, 12, 112), (1600, 64, 40), (18000, 64, 20)]
-    )
-    def test_few_stars_make_small_batches_and_many_epochs(self, n_stars, batch, epochs):
-        asked = dict.fromkeys(("max_epochs", "patience", "step_size")) | {"batch_size": 64}
-        settings = LabelSettings.for_stars(n_stars, **asked, **OTHERS)
-        assert (settings.batch_size, settings.max_epochs) == (batch, epochs)
-        assert settings.patience == settings.step_size == max(5, epochs // 4)
-
-    def test_what_is_asked_for_is_what_one_gets(self):
-        asked = {"max_epochs": 7, "patience": 2, "step_size": 3, "batch_size": 5}
-        settings = LabelSettings.for_stars(1000, **asked, **OTHERS)
-        assert {name: getattr(settings, name) for name in asked} == asked
-
-
 class TestAveraging:
     def test_the_average_is_what_is_validated_and_kept(self, monkeypatch):
         seen, validated = [], LabelModule.validation_step
@@ -327,25 +306,6 @@ class TestAveraging:
         assert all(torch.equal(kept[name], seen[-1][name]) for name in kept)
         last = fitted(max_epochs=1, averaging=0.0).encoder.state_dict()
         assert any(not torch.equal(kept[name], last[name]) for name in kept)
-
-    def test_training_goes_on_from_the_step_and_not_from_the_average(self):
-        alone = WeightAverage(layer := torch.nn.Linear(2, 1), memory=0.5)
-        before = layer.weight.detach().clone()
-        with torch.no_grad():
-            layer.weight.add_(1.0)
-        alone.update()
-        with alone.in_place():
-            torch.testing.assert_close(layer.weight.detach(), before + 10 / 11)
-        assert torch.equal(layer.weight.detach(), before + 1)
-
-    def test_no_memory_is_the_weights_themselves(self):
-        average = WeightAverage(layer := torch.nn.Linear(2, 1), memory=0.0)
-        with torch.no_grad():
-            layer.weight.add_(1.0)
-        average.update()
-        with average.in_place():
-            inside = layer.weight.detach().clone()
-        assert torch.equal(inside, layer.weight.detach())
 
 
 class TestErrors:
