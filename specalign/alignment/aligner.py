@@ -290,7 +290,9 @@ class Aligner(Displayed):
         return functional.normalize(vectors, dim=1).numpy()
 
     def _provenance(self):
-        return {
+        scaled = self._objective is not None and self._objective.has_scale
+        scale = {"logit_scale": float(self._objective.logit_scale.detach())} if scaled else {}
+        return scale | {
             "space": self.space,
             "grids": {name: record.grid_digest for name, record in self._records.items()},
             "mask_versions": {name: record.mask_version for name, record in self._records.items()},

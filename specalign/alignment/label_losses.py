@@ -5,6 +5,7 @@ import torch
 __all__ = ["huber_label_loss", "label_loss", "log_label_loss"]
 
 LEAST_ERROR = 0.03  # in units of a label's spread
+FAR = 5.0  # in median errors of a batch: far beyond normal errors, near for wrong labels
 WRONG = 0.1  # in the same units: an error that is larger counts in proportion, not by its square
 
 
@@ -71,6 +72,10 @@ def log_label_loss(predicted, target):
     other losses as the errors shrink.  One more error of 0.03 is counted, so that a label that few stars of a batch
     have cannot outweigh the rest.
 
+    Errors far beyond five times the batch's median count by their logarithm (Holland & Welsch 1977, Commun. Stat. A 6,
+    813, there of Cauchy's name): the few wrong labels of a survey would otherwise be all that the mean square is made
+    of.
+
     Parameters
     ----------
     predicted, target : (n, L) `~torch.Tensor`
@@ -91,7 +96,9 @@ def log_label_loss(predicted, target):
     """
     known, difference = _known_errors(predicted, target)
     count = known.sum(dim=0)
-    logarithm = 0.5 * torch.log((difference.square().sum(dim=0) + LEAST_ERROR**2) / (count + 1))
+    limit = (FAR * _median(known, difference.detach().abs())).clamp(min=LEAST_ERROR)
+    square = limit**2 * torch.log1p((difference / limit) ** 2)
+    logarithm = 0.5 * torch.log((square.sum(dim=0) + LEAST_ERROR**2) / (count + 1))
     return (logarithm * (count > 0)).sum() / (count > 0).sum().clamp(min=1)
 
 
@@ -99,6 +106,11 @@ def _known_errors(predicted, target):
     """Which labels are known, and their errors: 0, without gradient, where they are not."""
     known = torch.isfinite(target)
     return known, torch.where(known, predicted - torch.where(known, target, 0), 0)
+
+
+def _median(known, size):
+    """Of the known ones of each label (L,); 0 where there is none."""
+    return torch.where(known, size, torch.nan).nanmedian(dim=0).values.nan_to_num(0.0)
 
 
 def _mean(loss, known, weight):

@@ -48,6 +48,11 @@ class Objective(nn.Module, Displayed):
         """The multiplier of the cosines (0-d tensor), which the history of a training keeps; 1 where there is none."""
         return torch.ones(())
 
+    @property
+    def has_scale(self):
+        """Whether the cosines have such a multiplier, which embeddings then carry."""
+        return type(self).logit_scale is not Objective.logit_scale
+
     def config(self):
         """JSON-like keywords that build the same objective."""
         return {}

@@ -28,7 +28,8 @@ class LabelModel(Displayed):
     Parameters
     ----------
     method : {"knn", "linear", "mlp"}
-        ``knn``: similarity-weighted mean of the ``k`` nearest rows (10), error from their scatter.
+        ``knn``: mean of all rows or of the ``k`` nearest, weighted by how likely each is of the same star; error from
+        their scatter (``k``, ``logit_scale``; see `specalign.analysis.regression.NearestNeighbours`).
         ``linear``: ridge regression (``alphas``, ``folds``, ``seed``), error from stars held out in turn.
         ``mlp``: ensemble of small perceptrons (``hidden``, ``members``, ``max_epochs``, ``seed``, ...; see
         `specalign.analysis.network.NetworkEnsemble`), errors row by row, calibrated on held-out stars.
@@ -100,7 +101,8 @@ class LabelModel(Displayed):
             An object is labelled twice, or no row has a label.
         """
         self._scheme, rows, values = LabelScheme.from_table(labels, table.object_id, system, names)
-        self._regressor.fit(table.vectors[rows], values, table.object_id[rows])
+        scale = {"logit_scale": table.logit_scale} if self.method == "knn" else {}
+        self._regressor.fit(table.vectors[rows], values, table.object_id[rows], **scale)
         # without rows it still knows its space, grids and number of dimensions
         self._space = table[:0]
         log.info(

@@ -11,27 +11,42 @@ from specalign.data.scaling import ColumnScaler
 
 __all__ = ["LinearProbe", "NearestNeighbours"]
 
+BLOCK = 2**23  # similarities that are held at a time
+
 
 class NearestNeighbours:
-    """Weighted mean of the labels of the nearest training rows.
+    """Mean of the labels of training rows, weighted by how likely each is the query's star.
 
-    With the similarities s_1 >= ... >= s_k of the neighbours, the weights are exp(-2 (s_1 - s_i) / (s_1 - s_k)): from 1
-    for the nearest to 0.14 for the last, whatever the distance between two instruments' clouds of vectors.  The error
-    is the weighted standard deviation of the neighbours' labels, so it contains how coarsely the gallery is filled.
+    In a space that was trained by contrast, exp(logit_scale * cosine) is in proportion to the probability that two
+    rows are of one star (van den Oord et al. 2018, arXiv 1807.03748); with such weights the mean is that of the
+    labels' posterior, and the error its standard deviation, whatever the number of rows.  Where no scale is known, the
+    weights are exp(-2 (s_1 - s_i) / (s_1 - s_k)) for the similarities s_1 >= ... >= s_k: from 1 for the nearest to
+    0.14 for the last.  Either way the error contains how coarsely the gallery is filled.
 
     Parameters
     ----------
-    k : int
+    k : int, optional
+        Rows that count for a query; by default all where a scale is known, and 10 where none is.
+    logit_scale : float, optional
+        By default that of the space, see `~specalign.EmbeddingTable.logit_scale`.
+
+    Raises
+    ------
+    ValueError
+        A number is not positive.
     """
 
-    def __init__(self, k=10):
-        if k < 1:
+    def __init__(self, k=None, logit_scale=None):
+        if k is not None and k < 1:
             raise ValueError(f"k: expected at least one neighbour, got {k}")
-        self.k = k
+        if logit_scale is not None and not 0 < logit_scale < np.inf:
+            raise ValueError(f"logit_scale: expected a positive number, got {logit_scale}")
+        self.k, self.logit_scale = k, logit_scale
 
-    def fit(self, inputs, labels, star):
-        """Keep the rows."""
+    def fit(self, inputs, labels, star, logit_scale=None):
+        """Keep the rows, and the scale of their space where none was chosen."""
         self.vectors, self.labels = np.ascontiguousarray(inputs), labels
+        self.scale = logit_scale if self.logit_scale is None else self.logit_scale
         return self
 
     def predict(self, inputs):
@@ -44,26 +59,47 @@ class NearestNeighbours:
             columns = np.flatnonzero(which.ravel() == number)
             rows = np.flatnonzero(rows)
             if rows.size:
-                found = self._neighbours(inputs, rows)
-                values[:, columns], errors[:, columns] = _weighted(*found, self.labels[:, columns])
+                near = self.labels[np.ix_(rows, columns)]
+                every = self.k is None and self.scale is not None
+                estimate = self._of_all if every else self._of_nearest
+                values[:, columns], errors[:, columns] = estimate(inputs, self.vectors[rows], near)
         return values, errors
 
-    def _neighbours(self, queries, rows):
-        similarity, found = ops.topk_similarity(queries, self.vectors[rows], min(self.k, rows.size))
-        return similarity.numpy().astype(float), rows[found.numpy()]
+    def _of_all(self, queries, gallery, labels):
+        """Mean and error (Q, L), in blocks, so that no matrix of all similarities is ever there."""
+        blocks = np.array_split(queries, max(1, -(-len(queries) * len(gallery) // BLOCK)))
+        parts = [_weighted(self._weights(_similarity(block, gallery)), labels) for block in blocks]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def _of_nearest(self, queries, gallery, labels):
+        similarity, found = ops.topk_similarity(queries, gallery, min(self.k or 10, len(gallery)))
+        return _weighted(self._weights(similarity.numpy().astype(float)), labels[found.numpy()])
+
+    def _weights(self, similarity):
+        behind = similarity.max(axis=1, keepdims=True) - similarity
+        if self.scale is None:
+            behind = 2 * behind / np.where(behind[:, -1:] > 0, behind[:, -1:], 1)
+        else:
+            behind = self.scale * behind
+        weight = np.exp(-behind)
+        return weight / weight.sum(axis=1, keepdims=True)
 
 
-def _weighted(similarity, rows, labels):
-    span = similarity[:, :1] - similarity[:, -1:]
-    weight = np.exp(-2 * (similarity[:, :1] - similarity) / np.where(span > 0, span, 1))
-    weight /= weight.sum(axis=1, keepdims=True)
-    near = labels[rows]
-    mean = np.einsum("qk,qkl->ql", weight, near)
+def _similarity(queries, gallery):
+    return (queries @ gallery.T).astype(np.float64)
+
+
+def _weighted(weight, labels):
+    """Mean and standard deviation (Q, L) of labels (N, L), or (Q, k, L), with weights (Q, N)."""
+    labels = labels[None] if labels.ndim == 2 else labels
+    centre = labels.mean(axis=(0, 1))
+    near = labels - centre
+    mean = np.squeeze(weight[:, None] @ near, axis=1)
     # one neighbour says nothing about the scatter: 0 / 0 is NaN
     freedom = 1 - (weight**2).sum(axis=1, keepdims=True)
-    scatter = np.einsum("qk,qkl->ql", weight, (near - mean[:, None]) ** 2)
+    scatter = np.maximum(np.squeeze(weight[:, None] @ near**2, axis=1) - mean**2, 0)
     with np.errstate(invalid="ignore"):
-        return mean, np.sqrt(scatter / np.where(freedom > 1e-12, freedom, np.nan))
+        return centre + mean, np.sqrt(scatter / np.where(freedom > 1e-12, freedom, np.nan))
 
 
 class LinearProbe:

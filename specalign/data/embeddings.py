@@ -36,8 +36,8 @@ class EmbeddingTable:
     snr, good_fraction : (N,) float32
         Signal to noise a pixel, and the share of good pixels.
     provenance : dict
-        JSON-like.  ``space`` names the shared space (the digest of the aligner's weights); ``grids`` and
-        ``mask_versions`` give a text an instrument.
+        JSON-like.  ``space`` names the shared space (the digest of the aligner's weights), ``logit_scale`` is the
+        multiplier of its cosines; ``grids`` and ``mask_versions`` give a text an instrument.
     concentration : (N,) float32, optional
         How sure the encoder is of the direction.
     in_domain : (N,) bool, optional
@@ -116,6 +116,15 @@ class EmbeddingTable:
     def space(self):
         """Name of the shared space: embeddings of two spaces cannot be compared."""
         return self.provenance.get("space", "")
+
+    @property
+    def logit_scale(self):
+        """What the training multiplied cosines by (float), or None where that is not known.
+
+        exp(logit_scale * cosine) is then in proportion to the probability that two rows are of one star.
+        """
+        scale = self.provenance.get("logit_scale")
+        return None if scale is None else float(scale)
 
     def __getitem__(self, rows):
         """Some rows, by slice, boolean mask, index array or one integer (which gives one row)."""

@@ -90,6 +90,7 @@ def test_an_embedding_table_keeps_rows_and_their_origin(trained):
     assert set(table.instrument) == {"nirspec"}
     np.testing.assert_allclose(np.linalg.norm(table.vectors, axis=1), 1, rtol=1e-6)
     assert table.provenance["space"] == trained.space
+    assert table.logit_scale == pytest.approx(float(trained._objective.logit_scale.detach()))
     assert table.provenance["grids"]["nirspec"] == prepared.instrument.grid_digest
     assert table.provenance["mask_versions"] == {"apogee": "1", "nirspec": "1"}
     np.testing.assert_allclose(trained.embed(prepared[3:4]).vectors, table.vectors[3:4], atol=1e-6)

@@ -30,6 +30,26 @@ def test_relative_errors_count_alike_whatever_their_size():
     assert both[1] - both[0] == pytest.approx(math.log(2), abs=1e-3)
 
 
+def test_a_few_wrong_labels_leave_the_right_ones_their_weight():
+    """One label in twenty is wrong by a spread; a mean square would leave the others a twentieth of their gradient."""
+    error = 0.05 * torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+    wrong = error.clone()
+    wrong[::20] = 1.0
+    gradients = []
+    for start in (error, wrong):
+        predicted = start.clone().requires_grad_()
+        log_label_loss(predicted, torch.zeros(400, 1)).backward()
+        gradients.append(predicted.grad[1:20].abs().mean())
+    assert gradients[1] > 0.25 * gradients[0]
+
+
+def test_errors_that_are_all_large_are_not_taken_for_wrong_labels():
+    """A training begins so: every label is far from its prediction."""
+    predicted = torch.full((100, 1), 3.0, requires_grad=True)
+    log_label_loss(predicted, torch.zeros(100, 1)).backward()
+    assert torch.allclose(predicted.grad, torch.tensor(1 / 300), rtol=0.05)
+
+
 def test_a_label_of_few_stars_has_a_bounded_gradient():
     predicted = torch.full((50, 1), 1e-4, requires_grad=True)
     target = torch.full((50, 1), math.nan)

@@ -96,6 +96,12 @@ class Broken(Objective):
         return self.answer
 
 
+def test_only_objectives_that_multiply_cosines_have_a_scale():
+    assert InfoNCE().has_scale
+    assert Sigmoid().has_scale
+    assert not Broken().has_scale
+
+
 class Many(Broken):
     answer = torch.ones(2)
 

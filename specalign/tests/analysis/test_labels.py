@@ -1,3 +1,5 @@
+import dataclasses
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -156,6 +158,67 @@ def test_equal_neighbours_count_equally():
     assert np.allclose(
         LabelModel("knn", k=4).fit(table, labels).predict(table)["teff"].value, labels["teff"].value.mean()
     )
+
+
+@pytest.fixture(scope="module")
+def circle():
+    """2,000 directions in a plane, and noisy ones of 2,000 more with a concentration of 200: the posterior is known."""
+    rng = np.random.default_rng(5)
+    true = rng.uniform(0, 3, 4000)
+    seen = np.concatenate([true[:2000], rng.vonmises(true[2000:], 200.0)])
+    vectors, names = np.stack([np.cos(seen), np.sin(seen)], axis=1), [f"star {i}" for i in range(4000)]
+    table = EmbeddingTable(vectors, names, names, "toy", 50, 1, {"space": "s", "logit_scale": 200.0})
+    labels = QTable({"object_id": names, "teff": (4000 + 1000 * true) * u.K}, meta={"label_system": "toy"})
+    return table[:2000], table[2000:], labels
+
+
+def test_knn_gives_the_mean_of_the_posterior(circle):
+    """Weights that are in proportion to the likelihood of the query's angle, and nothing else."""
+    gallery, queries, labels = circle
+    predicted = LabelModel("knn").fit(gallery, labels).predict(queries)
+    weight = np.exp(200.0 * (queries.vectors.astype(float) @ gallery.vectors.T.astype(float) - 1))
+    exact = weight @ labels["teff"].value[:2000] / weight.sum(axis=1)
+    assert np.allclose(predicted["teff"].value, exact, atol=0.5)
+
+
+def test_knn_errors_are_those_of_the_posterior(circle):
+    gallery, queries, labels = circle
+    predicted = LabelModel("knn").fit(gallery, labels).predict(queries)
+    pull = (predicted["teff"].value - labels["teff"].value[2000:]) / predicted["teff_err"].value
+    assert 0.66 < np.mean(np.abs(pull) < 1) < 0.71
+    assert 0.94 < np.mean(np.abs(pull) < 2) < 0.97
+
+
+def test_as_many_nearest_as_there_are_is_all_of_them(circle):
+    gallery, queries, labels = circle
+    every = LabelModel("knn").fit(gallery, labels).predict(queries)
+    nearest = LabelModel("knn", k=2000).fit(gallery, labels).predict(queries)
+    assert np.allclose(every["teff"].value, nearest["teff"].value, atol=0.5)
+    assert np.allclose(every["teff_err"].value, nearest["teff_err"].value, atol=0.5)
+
+
+def test_knn_with_the_scale_of_the_space_beats_ten_neighbours(circle):
+    gallery, queries, labels = circle
+    gallery, queries = dataclasses.replace(gallery), dataclasses.replace(queries)
+    known = LabelModel("knn").fit(gallery, labels).predict(queries)
+    gallery.provenance, queries.provenance = {"space": "s"}, {"space": "s"}
+    unknown = LabelModel("knn").fit(gallery, labels).predict(queries)
+    chosen = LabelModel("knn", logit_scale=200.0).fit(gallery, labels).predict(queries)
+    true = labels["teff"].value[2000:]
+    errors = [np.sqrt(np.mean((one["teff"].value - true) ** 2)) for one in (known, unknown)]
+    assert errors[0] < errors[1]
+    assert np.median(known["teff_err"].value) > 5 * np.median(unknown["teff_err"].value)
+    assert np.array_equal(chosen["teff"], known["teff"])
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"k": 0}, "k: expected at least one neighbour, got 0"),
+    ({"logit_scale": 0.0}, "logit_scale: expected a positive number, got 0.0"),
+    ({"logit_scale": np.inf}, "logit_scale: expected a positive number, got inf"),
+])  # fmt: skip
+def test_wrong_options_of_knn_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        LabelModel("knn", **options)
 
 
 def test_another_space_is_refused(survey, quick):
