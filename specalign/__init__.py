@@ -43,6 +43,7 @@ _PUBLIC = {
     "match": "specalign.data.matching",
     "metrics": "specalign.analysis",
     "predict": "specalign.prediction",
+    "pretrain": "specalign.alignment",
     "read_labels": "specalign.data.labels",
 }
 

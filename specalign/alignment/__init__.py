@@ -1,8 +1,18 @@
 """Several encoders into one shared space, or one of them to labels."""
 
 from specalign.alignment.aligner import Aligner
-from specalign.alignment.history import History, LabelHistory
+from specalign.alignment.history import History, LabelHistory, PretrainingHistory
 from specalign.alignment.objectives import Objective, get_objective
+from specalign.alignment.pretraining import pretrain
 from specalign.alignment.regressor import LabelRegressor
 
-__all__ = ["Aligner", "History", "LabelHistory", "LabelRegressor", "Objective", "get_objective"]
+__all__ = [
+    "Aligner",
+    "History",
+    "LabelHistory",
+    "LabelRegressor",
+    "Objective",
+    "PretrainingHistory",
+    "get_objective",
+    "pretrain",
+]

@@ -7,7 +7,7 @@ from astropy.table import Table
 
 from specalign.display import Displayed, brief
 
-__all__ = ["History", "LabelHistory"]
+__all__ = ["History", "LabelHistory", "PretrainingHistory"]
 
 
 def _no_epochs(names):
@@ -148,7 +148,7 @@ class LabelHistory(Displayed):
     add, _fill = History.add, History._fill
 
     def __repr__(self):
-        text = f"<LabelHistory: {len(self.epochs)} epochs"
+        text = f"<{type(self).__name__}: {len(self.epochs)} epochs"
         if len(best := self.epochs[self.epochs["epoch"] == self.best_epoch]):
             row = best[0]
             text += f"; best epoch {row['epoch']}: training loss {row['train_loss']:.3g}, validation loss "
@@ -200,3 +200,28 @@ class LabelHistory(Displayed):
         history = cls(best_epoch=values["best_epoch"], stopped=values["stopped"], counts=values["counts"])
         history._fill(values["epochs"])
         return history
+
+
+class PretrainingHistory(LabelHistory):
+    """What happened while an encoder was trained to give back spectra, see `specalign.pretrain`.
+
+    Attributes
+    ----------
+    epochs : `~astropy.table.Table`
+        epoch (from 0), train_loss, val_loss (1 is what the mean spectrum reaches), learning_rate, seconds.  NaN where
+        there was no validation.
+    best_epoch : int
+        The epoch whose weights were kept.
+    stopped : str
+        Why the training ended.
+    counts : dict
+        Stars, those that train and that validate, and rows.
+
+    Examples
+    --------
+    >>> from specalign.alignment import PretrainingHistory
+    >>> history = PretrainingHistory(counts={"stars": 500})
+    >>> history.add(epoch=0, train_loss=0.9, val_loss=0.8, learning_rate=1e-3)
+    >>> history
+    <PretrainingHistory: 1 epochs; best epoch 0: training loss 0.9, validation loss 0.8; >
+    """

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import astropy.units as u
 import numpy as np
 import torch
 
@@ -51,6 +52,8 @@ def scaler_rows(rows, seed):
 def scale_input(encoder, prepared, rows, seed):
     """Fit the scaling of the encoder's input to training rows, unless its weights belong to one that it has."""
     if not encoder.scaled:
+        if prepared.axis_kind == "wavelength":
+            encoder.fit_axis(prepared.spectral_axis.to_value(u.AA, u.spectral()))
         encoder.fit_scaler(**encoder_inputs(prepared, scaler_rows(rows, seed)))
         encoder.scaled = True
 

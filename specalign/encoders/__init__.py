@@ -1,7 +1,9 @@
 """Arrays to vectors; one plugin a file.
 
-``mlp``      residual perceptron on noise-weighted pixels, the default
-``starnet``  the convolutional network of StarNet, by default in its published shape
+``mlp``          residual perceptron on noise-weighted pixels, the default
+``starnet``      the convolutional network of StarNet, by default in its published shape
+``specformer``   a transformer over windows of pixels, which can be trained without labels
+``autoencoder``  residual perceptrons through a bottleneck and back, likewise
 """
 
 import torch
@@ -21,7 +23,7 @@ def get_encoder(name, *, n_pixels=None, spectral_axis=None, embed_dim=128, seed=
     Parameters
     ----------
     name : str
-        ``"mlp"``, ``"starnet"`` or the name of an installed plugin.
+        ``"mlp"``, ``"starnet"``, ``"specformer"``, ``"autoencoder"`` or the name of an installed plugin.
     n_pixels : int, optional
     spectral_axis : sequence (P,), optional
         The grid, in place of ``n_pixels``.

@@ -30,7 +30,8 @@ class Encoder(nn.Module, Displayed):
     An encoder that begins with a fixed reduction of the pixels sets ``summarizes`` and supplies `summarize`,
     `encode_summary` and `add_noise` instead of `encode`: training then reduces each spectrum once.
 
-    An encoder for which every good pixel is worth the same says ``uses_ivar = False``.
+    An encoder for which every good pixel is worth the same says ``uses_ivar = False``.  One that can give spectra back
+    says ``reconstructs`` and supplies `reconstruct`; `specalign.pretrain` trains it without labels.
 
     Parameters
     ----------
@@ -63,7 +64,10 @@ class Encoder(nn.Module, Displayed):
     """
 
     summarizes = False
+    reconstructs = False
     uses_ivar = True
+    #: Learning rate of its weights over that which a training is given, for shapes that need smaller steps.
+    rate = 1.0
     #: Was trained before, or comes from a file: its weights belong to the scaling of the input that it has.
     scaled = False
 
@@ -91,6 +95,9 @@ class Encoder(nn.Module, Displayed):
         The correlated part of the noise, where there is one, is given as for `forward`.
         """
 
+    def fit_axis(self, wavelength):
+        """Learn where the pixels are (P,), in vacuum Angstrom; the base class does not need to know."""
+
     def encode(self, flux, ivar, mask, snr):
         """Vectors (n, embed_dim) from clean float32 tensors: flux and ivar are 0 where mask is True.
 
@@ -109,6 +116,50 @@ class Encoder(nn.Module, Displayed):
     def add_noise(self, summary, strength, generator):
         """The summary of the same rows with up to ``strength`` times their own noise on top."""
         raise NotImplementedError(f"{type(self).__name__} does not summarize spectra")
+
+    def reconstruct(self, flux, ivar, mask, *, snr=None, generator):
+        """The spectra that these rows are, of what is left of them behind a mask or a bottleneck.
+
+        Takes what `forward` takes.
+
+        Parameters
+        ----------
+        generator : `~torch.Generator`
+            Of what is hidden.
+
+        Returns
+        -------
+        Reconstruction
+            Flux (n, P), the scale of its errors, and the pixels that are predicted and not copied; see
+            `specalign.encoders.standardized`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not reconstruct spectra")
+
+    def freeze(self):
+        """Keep everything but the head as it is when an aligner or a regressor trains this encoder.
+
+        Returns
+        -------
+        Encoder
+            This one.
+
+        Raises
+        ------
+        ValueError
+            The encoder has no part that is called ``head``.
+
+        Examples
+        --------
+        >>> from specalign import get_encoder
+        >>> encoder = get_encoder("mlp", n_pixels=50, embed_dim=8).freeze()
+        >>> [name for name, p in encoder.named_parameters() if p.requires_grad]
+        ['head.0.weight', 'head.0.bias', 'head.1.weight', 'head.1.bias']
+        """
+        if not isinstance(getattr(self, "head", None), nn.Module):
+            raise ValueError(f"{type(self).__name__} has no head that could be trained alone")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith("head."))
+        return self
 
     def forward(self, flux, ivar, mask, *, snr=None, noise_scale=None, noise_basis=None):
         """Embed rows of spectra.

@@ -5,6 +5,7 @@ from torch import nn
 
 from specalign.encoders.base import Encoder, positive
 from specalign.encoders.factors import FactorAnalysis
+from specalign.encoders.residual import ResidualBlock
 from specalign.encoders.scaling import PixelScaler
 
 __all__ = ["ResidualMLP"]
@@ -51,7 +52,7 @@ class ResidualMLP(Encoder):
         self.factors = FactorAnalysis(n_pixels, n_factors)
         self.factors.basis.copy_(_cosines(n_pixels, n_factors))
         self.stem = nn.Linear(2 * n_factors + 1, width)
-        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(ResidualBlock(width, dropout=dropout) for _ in range(depth))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, embed_dim))
 
     def config(self):
@@ -86,7 +87,7 @@ class ResidualMLP(Encoder):
         # the logarithm in units of about its own spread, like the mean
         x = self.stem(torch.cat([mean, 0.6 * torch.log(deviation.clamp(min=MIN_VARIANCE)), context], dim=1))
         for block in self.blocks:
-            x = x + block(x)
+            x = block(x)
         return self.head(x)
 
 
@@ -94,14 +95,3 @@ def _cosines(n_pixels, n_factors):
     """Smooth directions (P, K), so that an encoder that was fitted to nothing yet sees the spectrum, too."""
     place = (torch.arange(n_pixels, dtype=torch.float32) + 0.5) / n_pixels
     return 0.1 * torch.cos(torch.pi * place[:, None] * torch.arange(n_factors))
-
-
-class _Block(nn.Sequential):
-    def __init__(self, width, dropout):
-        super().__init__(
-            nn.LayerNorm(width),
-            nn.Linear(width, 2 * width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * width, width),
-        )

@@ -75,6 +75,8 @@ def gradients_reach_every_parameter(subject, rng):
     out = encoder.train()(*rows)
     weight = torch.from_numpy(rng.normal(size=tuple(out.shape)).astype(np.float32))
     (out * weight).sum().backward()
+    if encoder.reconstructs:  # what decodes is trained without labels
+        encoder.reconstruct(*rows, generator=torch.Generator().manual_seed(0)).flux.square().sum().backward()
     for name, parameter in encoder.named_parameters():
         if parameter.requires_grad and parameter.grad is None:
             fail(f"no gradient reaches {name}: it is unused, or used without gradient; make it a buffer")

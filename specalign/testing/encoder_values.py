@@ -284,3 +284,26 @@ def _check_noise(encoder, summary):
         check_same(noisy[0][key], noisy[1][key], f"noise on {key!r} from one seed")
     if torch.equal(encoder.encode_summary(noisy[0]), encoder.encode_summary(summary)):
         fail("add_noise changes nothing")
+
+
+@ENCODER.check
+def reconstruction_is_flux(subject, rng):
+    """An encoder that reconstructs gives flux and scale on every pixel, the same from the same generator, whatever lies
+    under the mask; something of every spectrum is predicted.
+    """
+    encoder, (flux, ivar, mask) = example(subject, rng)
+    if not encoder.reconstructs:
+        skip("it does not reconstruct spectra")
+    found = _reconstructed(encoder, flux, ivar, mask)
+    for name, values in (("flux", found.flux), ("scale", found.scale)):
+        if values.shape != flux.shape or not bool(values.isfinite().all()):
+            fail(f"reconstruct: expected finite {name} of shape {flux.shape}, got {tuple(values.shape)}, or NaN or Inf")
+    if found.counted.shape != flux.shape or not bool(found.counted.any(dim=1).all()):
+        fail("reconstruct: expected at least one pixel of every spectrum to count as predicted")
+    check_same(_reconstructed(encoder, flux, ivar, mask).flux, found.flux, "the same generator twice")
+    hidden = np.where(mask, np.float32(np.nan), flux)
+    check_same(_reconstructed(encoder, hidden, ivar, mask).flux, found.flux, "reconstruction with NaN under the mask")
+
+
+def _reconstructed(encoder, flux, ivar, mask):
+    return encoder.reconstruct(flux, ivar, mask, generator=torch.Generator().manual_seed(0))

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from specalign.alignment.label_losses import log_label_loss
 from specalign.alignment.training.loop import SpectraModule, check_numbers
+from specalign.alignment.training.optimizer import parameter_groups, warm_cosine
 from specalign.ops import topk_similarity
 
 __all__ = ["AlignmentModule", "Settings"]
@@ -96,28 +97,18 @@ class AlignmentModule(SpectraModule):
         self.objective.clamp()
 
     def configure_optimizers(self):
-        """AdamW with warm-up and a cosine; no decay of biases, norms and the objective's scalars."""
+        """AdamW with warm-up and a cosine; the objective's scalars have a learning rate of their own."""
         s = self.settings
-        learned = list(self.objective.parameters())
-        inner = [p for part in (self.encoders, self.head) if part is not None for p in part.parameters()]
-        inner += [p for p in learned if p.ndim]
-        groups = [
-            {"params": [p for p in inner if p.ndim > 1], "weight_decay": s.weight_decay},
-            {"params": [p for p in inner if p.ndim <= 1], "weight_decay": 0.0},
-            # one number that sets the gradient of all others: it must arrive before them
-            {"params": [p for p in learned if not p.ndim], "weight_decay": 0.0, "lr": SCALE_RATE * s.learning_rate},
-        ]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.learning_rate)
-        steps = max(1, s.max_epochs * len(self._loader(self.data.training)))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step / steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _schedule(progress, warm_up=0.05, last=0.01):
-    """Share of the learning rate at a share of the training."""
-    if progress < warm_up:
-        return (progress + 1e-3) / warm_up
-    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up))))
+        learned, head = list(self.objective.parameters()), [] if self.head is None else list(self.head.parameters())
+        others = parameter_groups([*head, *(p for p in learned if p.ndim)], s.weight_decay, s.learning_rate)
+        # one number that sets the gradient of all others: it must arrive before them
+        scalars = {
+            "params": [p for p in learned if not p.ndim],
+            "weight_decay": 0.0,
+            "lr": SCALE_RATE * s.learning_rate,
+        }
+        steps = s.max_epochs * len(self._loader(self.data.training))
+        return warm_cosine([*self.encoder_groups(), *others, scalars], steps)
 
 
 def _recall(validated):

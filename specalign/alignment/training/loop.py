@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from specalign.alignment.augment import add_noise
 from specalign.alignment.training.averaging import WeightAverage
+from specalign.alignment.training.optimizer import parameter_groups
 from specalign.config import conf, limited_threads, progress_bar, wants_progress
 from specalign.data.loading import StarLoader
 from specalign.exceptions import NonFiniteLossError, SpecalignError
@@ -78,6 +79,8 @@ class SpectraModule(pl.LightningModule):
     first_epoch = 0
     #: What the validation loss must gain to count as better.
     min_delta = 0.0
+    #: Whether `epoch_row` looks at what the encoders made of the validation rows.
+    keeps_outputs = True
     #: Memory of the average of the weights that is validated and kept, see `WeightAverage`; 0 = the weights themselves.
     averaging = 0.0
 
@@ -105,8 +108,14 @@ class SpectraModule(pl.LightningModule):
     def val_dataloader(self):
         return self._loader(self.data.validation)
 
+    def encoder_groups(self):
+        """Parameters of the encoders for an optimizer, each at its own rate."""
+        s = self.settings
+        encoders = self.encoders.values()
+        return [g for e in encoders for g in parameter_groups(e.parameters(), s.weight_decay, e.rate * s.learning_rate)]
+
     def outputs(self, batch):
-        """What the encoders make of each instrument's rows: dict of str to (n, D) `~torch.Tensor`."""
+        """What the encoders make of each instrument's rows: dict of str to (n, D) `~torch.Tensor`, or (n, ..., D)."""
         raise NotImplementedError
 
     def loss(self, batch, outputs):
@@ -182,12 +191,12 @@ class SpectraModule(pl.LightningModule):
         loss = float(self.loss(batch, outputs))
         if not math.isfinite(loss):
             self._stop("validation loss", not_finite(outputs))
-        self.validated.append((loss, outputs, stars))
+        self.validated.append((loss, outputs if self.keeps_outputs else None, stars))
 
 
 def not_finite(outputs):
     """The rows (n,) of each instrument that have no finite vector."""
-    return {name: ~torch.isfinite(vectors).all(dim=1) for name, vectors in outputs.items()}
+    return {name: ~torch.isfinite(values).flatten(1).all(dim=1) for name, values in outputs.items()}
 
 
 class Recorder(Callback):

@@ -1,18 +1,16 @@
 """Labels: one encoder whose vectors, or a linear layer on them, are the scaled labels."""
 
-import math
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import torch
 
 from specalign.alignment.label_losses import LABEL_LOSSES
 from specalign.alignment.training.loop import SpectraModule, check_numbers
+from specalign.alignment.training.sizes import batch_of, epochs_of
 
 __all__ = ["LabelModule", "LabelSettings"]
 
-EPOCHS, STEPS = 20, 1000  # at least, by default
-LEAST_BATCH, BATCHES = 8, 8  # stars in a batch, and batches in an epoch, where there are few stars
+EPOCHS = 20  # at least, by default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +39,8 @@ class LabelSettings:
     @classmethod
     def for_stars(cls, n_stars, *, max_epochs, batch_size, patience, step_size, **others):
         """Settings for so many training stars; None = what they need."""
-        check_numbers(SimpleNamespace(batch_size=batch_size), ("batch_size",), ())
-        batch_size = min(batch_size, max(LEAST_BATCH, n_stars // BATCHES))
-        if max_epochs is None:
-            max_epochs = max(EPOCHS, math.ceil(STEPS / math.ceil(n_stars / batch_size)))
+        batch_size = batch_of(n_stars, batch_size)
+        max_epochs = epochs_of(n_stars, batch_size, max_epochs, EPOCHS)
         quarter = max(EPOCHS // 4, max_epochs // 4)
         return cls(
             max_epochs=max_epochs,
@@ -104,6 +100,9 @@ class LabelModule(SpectraModule):
     def configure_optimizers(self):
         """Adam (decoupled decay where asked for) with a learning rate that falls in steps of epochs."""
         s = self.settings
-        optimizer = torch.optim.AdamW(self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        head = [] if self.head is None else list(self.head.parameters())
+        groups = [{"params": list(e.parameters()), "lr": e.rate * s.learning_rate} for e in self.encoders.values()]
+        groups += [{"params": head, "lr": s.learning_rate}] if head else []
+        optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=s.step_size, gamma=s.gamma)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -12,7 +12,7 @@ from specalign.encoders.base import signal_to_noise
 from specalign.exceptions import PluginError, UnknownPluginError
 from specalign.testing import parametrize_encoder
 
-NAMES = ["mlp", "starnet"]
+NAMES = ["autoencoder", "mlp", "specformer", "starnet"]
 P = 40
 
 
@@ -40,6 +40,16 @@ def test_contract_of_mlp(check):
 
 @parametrize_encoder("starnet", marks={"survives_a_new_process": pytest.mark.slow})
 def test_contract_of_starnet(check):
+    check()
+
+
+@parametrize_encoder("specformer", marks={"survives_a_new_process": pytest.mark.slow})
+def test_contract_of_specformer(check):
+    check()
+
+
+@parametrize_encoder("autoencoder", marks={"survives_a_new_process": pytest.mark.slow})
+def test_contract_of_autoencoder(check):
     check()
 
 
@@ -93,7 +103,7 @@ def test_masked_pixels_never_matter(name, flux, ivar):
 
 
 def scaler(encoder):
-    return encoder.scaler if hasattr(encoder, "scaler") else encoder.factors.scaler
+    return encoder.scaler if hasattr(encoder, "scaler") else encoder.standardizer.scaler
 
 
 def test_scaling_is_mean_and_spread_of_good_pixels(encoder):

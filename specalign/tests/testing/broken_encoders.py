@@ -1,6 +1,7 @@
 """An encoder that keeps every promise, and encoders that each break one."""
 
 import copy
+import dataclasses
 import os
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 from specalign.encoders import Encoder
 from specalign.encoders.base import as_tensor
 from specalign.encoders.scaling import PixelScaler
+from specalign.encoders.standardized import Reconstruction
 
 
 class Sound(Encoder):
@@ -326,7 +328,44 @@ class MeanOfNothing(Sound):
 
 
 # Every check that a class fails, and no other.
+class Reconstructing(Sound):
+    """Sound, and gives back every pixel."""
+
+    reconstructs = True
+
+    def __init__(self, n_pixels, embed_dim=128, width=16):
+        super().__init__(n_pixels, embed_dim, width)
+        self.decoder = nn.Linear(width, n_pixels)
+
+    def reconstruct(self, flux, ivar, mask, *, snr=None, generator):
+        flux, ivar, mask, _ = self.checked(flux, ivar, mask, snr)
+        values = self.decoder(torch.tanh(self.stem(self.features(flux, ivar, mask))))
+        scale = self.scaler.std.expand_as(values)
+        return Reconstruction(self.scaler.mean + scale * values, scale, torch.ones_like(mask))
+
+
+class ReconstructsWhatIsHidden(Reconstructing):
+    def reconstruct(self, flux, ivar, mask, *, snr=None, generator):
+        found = super().reconstruct(flux, ivar, mask, snr=snr, generator=generator)
+        return dataclasses.replace(found, flux=found.flux + as_tensor(flux).nan_to_num(9.0))
+
+
+class ReconstructsAtRandom(Reconstructing):
+    def reconstruct(self, flux, ivar, mask, *, snr=None, generator):
+        found = super().reconstruct(flux, ivar, mask, snr=snr, generator=generator)
+        return dataclasses.replace(found, flux=found.flux + torch.randn(found.flux.shape))
+
+
+class PredictsNothing(Reconstructing):
+    def reconstruct(self, flux, ivar, mask, *, snr=None, generator):
+        found = super().reconstruct(flux, ivar, mask, snr=snr, generator=generator)
+        return dataclasses.replace(found, counted=torch.zeros_like(found.counted))
+
+
 BROKEN = {
+    ReconstructsWhatIsHidden: {"reconstruction_is_flux"},
+    ReconstructsAtRandom: {"reconstruction_is_flux"},
+    PredictsNothing: {"reconstruction_is_flux"},
     ShortConfig: {"config_rebuilds"},
     LyingConfig: {"config_rebuilds", "state_is_saved", "scaling_is_part_of_the_state"},
     ForgottenBuffer: {"state_is_saved"},

@@ -1,0 +1,95 @@
+"""Windows of pixels: which pixel is in which, and which of them are hidden from an encoder that is to predict them."""
+
+import torch
+from torch import nn
+
+__all__ = ["PositionCode", "hidden_windows", "uncovered", "window_layout"]
+
+TOKENS = 64  # windows of a spectrum, where nothing else is asked for
+LEAST_STRIDE = 8
+LONGEST, SHORTEST = 4.0, 1e-3  # periods of the position code in ln(wavelength)
+PERIODS = 32
+
+
+def window_layout(n_pixels, window=None, stride=None):
+    """Window and stride in pixels, by default at most 64 windows that hardly overlap and leave no pixel out.
+
+    Raises
+    ------
+    ValueError
+        Only one of the two is given, the window is longer than the spectrum, or the stride leaves pixels between
+        windows.
+
+    Examples
+    --------
+    >>> from specalign.encoders.windows import window_layout
+    >>> window_layout(3909), window_layout(1462, 20, 10)
+    ((65, 62), (20, 10))
+    """
+    if (window is None) != (stride is None):
+        raise ValueError(f"expected both window and stride, or neither, got window={window!r} and stride={stride!r}")
+    if window is None:
+        stride = min(n_pixels, max(LEAST_STRIDE, -(-n_pixels // TOKENS)))
+        return n_pixels - stride * (n_pixels // stride - 1), stride
+    if not 1 <= stride <= window <= n_pixels:
+        raise ValueError(
+            f"expected 1 <= stride <= window <= {n_pixels} pixels of the spectrum, got window={window} and "
+            f"stride={stride}"
+        )
+    return window, stride
+
+
+def hidden_windows(n_rows, n_windows, share, chunks, generator):
+    """Windows (n, T) that are hidden: so many chunks of equal length at random places, which may meet.
+
+    One window at least is hidden, and where there are two or more, one is left.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.encoders.windows import hidden_windows
+    >>> hidden = hidden_windows(100, 145, 0.4, 6, torch.Generator().manual_seed(0))
+    >>> hidden.shape, 0.25 < float(hidden.float().mean()) < 0.4
+    (torch.Size([100, 145]), True)
+    """
+    chunks = min(chunks, n_windows)
+    length = max(1, round(share * n_windows / chunks))
+    draws = torch.rand(n_rows, chunks + 1, generator=generator, device=generator.device)
+    start = (draws[:, :chunks] * (n_windows - length + 1)).long()
+    place = torch.arange(n_windows, device=start.device)
+    hidden = ((place >= start[:, :, None]) & (place < start[:, :, None] + length)).any(dim=1)
+    spared = (draws[:, chunks] * n_windows).long()[:, None] == place
+    return hidden & ~(hidden.all(dim=1, keepdim=True) & spared) if n_windows > 1 else hidden
+
+
+def uncovered(shown, window, stride, n_pixels):
+    """Pixels (n, P) that no shown window (n, T) covers."""
+    n_windows = shown.shape[1]
+    first = torch.arange(n_windows, device=shown.device) * stride
+    pixels = (first[:, None] + torch.arange(window, device=shown.device)).flatten().expand(len(shown), -1)
+    times = torch.zeros(len(shown), n_pixels, device=shown.device)
+    return times.scatter_add_(1, pixels, shown.float().repeat_interleave(window, dim=1)) == 0
+
+
+class PositionCode(nn.Module):
+    """Where a window is on the wavelength axis: waves in ln(wavelength) of amplitude 1, and a linear layer.
+
+    The periods are the same for every grid, from 4 to 0.001 (300 km/s), so that a trained code means the same on
+    another one.
+
+    Parameters
+    ----------
+    width : int
+        Of the tokens.
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        steps = torch.linspace(0, 1, PERIODS)
+        self.register_buffer("frequency", 2 * torch.pi / (LONGEST * (SHORTEST / LONGEST) ** steps))
+        self.linear = nn.Linear(2 * PERIODS, width)
+
+    def forward(self, log_wavelength):
+        """Codes (T, width) of the centres of windows (T,)."""
+        phase = log_wavelength[:, None] * self.frequency
+        return self.linear(torch.cat([phase.sin(), phase.cos()], dim=1))
