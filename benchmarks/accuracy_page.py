@@ -72,7 +72,9 @@ What differs from a plain reading
 
 * A pair is trained with the labels that one of its instruments knows. *Contrast* trains on pairs of spectra alone.
 * *Zero-shot* labels need a space that saw no label of NIRSpec. Labels belong to stars, and in the loss they teach
-  both encoders; so the line *contrast* is the strict one.
+  both encoders; so the line *contrast* is the strict one. They are means over APOGEE's training stars, weighted by the
+  probability that the contrast gives each to be the star. The supervised network that they are compared with is itself
+  near the bound, see the tables of labels below: 0.9 of it is about what a posterior mean can reach at all.
 * The *best supervised network* is chosen for each label, on validation stars, among a regressor with the encoder
   "mlp", one with "starnet" (where it trains in 15 minutes), and the perceptron on raw flux: a harder comparison than
   one network.

@@ -66,7 +66,7 @@ def written(values, digits):
     """Named numbers in a few words; many of them as a range that names both ends."""
     if len(values) <= MOST_PARTS:
         return ", ".join(
-            f"{name} {value:.{digits}f}{')' * name.startswith('(')}".strip() for name, value in values.items()
+            f"{name} {value:z.{digits}f}{')' * name.startswith('(')}".strip() for name, value in values.items()
         )
     low, high = min(values, key=values.get), max(values, key=values.get)
     return f"{values[low]:.{digits}f} ({low}) to {values[high]:.{digits}f} ({high})"

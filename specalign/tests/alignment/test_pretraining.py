@@ -144,3 +144,37 @@ def test_a_row_without_good_pixels_is_named():
     spectra.mask[3], spectra.ivar[3] = True, 0
     with pytest.raises(SpectrumError, match=r"apogee '.*' \(row 3\) has no good pixel"):
         sa.pretrain("specformer", spectra, progress=False)
+
+
+@pytest.fixture(scope="module")
+def gratings():
+    """The same three elements in the lines of two gratings of NIRSpec, in other stars."""
+    rng = np.random.default_rng(0)
+    centre, depth, element = rng.uniform(9700, 30500, 600), rng.uniform(0.02, 0.4, 600), rng.integers(0, 3, 600)
+
+    def observed(seed, **options):
+        instrument, draw = sa.get_instrument("nirspec", **options), np.random.default_rng(seed)
+        axis = instrument.spectral_axis
+        sigma = centre[:, None] / 2700 / 2.355
+        lines = depth[:, None] * np.exp(-0.5 * ((axis.to_value("Angstrom") - centre[:, None]) / sigma) ** 2)
+        lines = np.stack([lines[element == k].sum(axis=0) for k in range(3)])
+        flux = 1 - (0.5 + 0.2 * draw.normal(size=(200, 3))) @ lines
+        flux += 0.02 * draw.normal(size=flux.shape)
+        names, ivar = [f"star {seed}-{i}" for i in range(200)], np.full_like(flux, 2500.0)
+        return instrument.prepare_arrays(flux, ivar=ivar, spectral_axis=axis, object_id=names, normalized=True)
+
+    return observed(1, disperser="g140h", filter="f100lp"), observed(2, disperser="g235h", filter="f170lp")
+
+
+@pytest.mark.slow
+def test_an_encoder_goes_on_with_another_grating(gratings):
+    """What one grating taught is worth more, after one epoch with the other, than to begin there."""
+    first, second = gratings
+    options = {"learning_rate": 4e-3, **QUICK}
+    encoder = sa.pretrain("specformer", first, max_epochs=12, width=64, depth=2, **options)
+    fresh = sa.get_encoder(
+        "specformer", n_pixels=second.flux.shape[1], window=encoder.window, stride=encoder.stride, width=64, depth=2
+    )
+    moved = encoder.on_grid(second.spectral_axis)
+    losses = [sa.pretrain(one, second, max_epochs=3, **options).history.epochs["val_loss"] for one in (moved, fresh)]
+    assert losses[0][0] < losses[1][-1] < 1
