@@ -13,6 +13,8 @@ from specalign.cli import main
 from specalign.cli.report_outcome import with_ratios
 from specalign.cli.report_sections import _shown_rows
 
+pytestmark = pytest.mark.slow  # each report embeds a survey and lays it out in two dimensions
+
 
 def run(*argv):
     return main([str(word) for word in argv])
