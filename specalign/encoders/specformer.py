@@ -12,7 +12,7 @@ from torch.nn import functional
 from specalign.encoders.base import Encoder, positive
 from specalign.encoders.residual import ResidualBlock
 from specalign.encoders.standardized import STATISTICS, Reconstruction, Standardizer
-from specalign.encoders.windows import PositionCode, hidden_windows, uncovered, window_layout
+from specalign.encoders.windows import PositionCode, hidden_windows, joined, uncovered, window_layout
 
 __all__ = ["PUBLISHED", "SpecFormer"]
 
@@ -187,8 +187,9 @@ class SpecFormer(Encoder):
         hidden = hidden_windows(len(flux), self.n_windows, self.hidden_share, self.chunks, generator)
         tokens, seen = self._embedded(rows, hidden)
         values = self.predicted(self._transformed(tokens, seen)[:, :-1])
-        counted = uncovered(~hidden, self.window, self.stride, self.n_pixels) & self._covered()
-        return Reconstruction(rows.flux(self._joined(values)), rows.scale.expand_as(flux), counted)
+        found = rows.flux(joined(values, self.stride, self.n_pixels))
+        counted = uncovered(~hidden, self.window, self.stride, self.n_pixels)
+        return Reconstruction(found, rows.scale.expand_as(flux), counted)
 
     def _embedded(self, rows, hidden):
         """Tokens (n, T + 1, width), and which of them take part in the attention."""
@@ -206,20 +207,6 @@ class SpecFormer(Encoder):
         for block in self.blocks:
             tokens = block(tokens, seen)
         return tokens
-
-    def _joined(self, values):
-        """Predictions of windows (n, T, window) as pixels (n, P): the mean over the windows of a pixel."""
-        n_windows = values.shape[1]
-        first = torch.arange(n_windows, device=values.device) * self.stride
-        pixels = (first[:, None] + torch.arange(self.window, device=values.device)).flatten()
-        total = torch.zeros(len(values), self.n_pixels, device=values.device).index_add(1, pixels, values.flatten(1))
-        times = torch.zeros(self.n_pixels, device=values.device).index_add(0, pixels, torch.ones_like(pixels).float())
-        return total / times.clamp(min=1)
-
-    def _covered(self):
-        """Pixels (P,) that are in a window at all."""
-        last = self.stride * (self.n_windows - 1) + self.window
-        return torch.arange(self.n_pixels, device=self.device) < last
 
 
 class _Block(nn.Module):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-__all__ = ["PositionCode", "hidden_windows", "uncovered", "window_layout"]
+__all__ = ["PositionCode", "hidden_windows", "joined", "uncovered", "window_layout"]
 
 TOKENS = 64  # windows of a spectrum, where nothing else is asked for
 LEAST_STRIDE = 8
@@ -62,13 +62,26 @@ def hidden_windows(n_rows, n_windows, share, chunks, generator):
     return hidden & ~(hidden.all(dim=1, keepdim=True) & spared) if n_windows > 1 else hidden
 
 
+def _pixels(n_windows, window, stride, device):
+    """Which pixel each number of a row of windows is (T * window,)."""
+    first = torch.arange(n_windows, device=device) * stride
+    return (first[:, None] + torch.arange(window, device=device)).flatten()
+
+
 def uncovered(shown, window, stride, n_pixels):
-    """Pixels (n, P) that no shown window (n, T) covers."""
-    n_windows = shown.shape[1]
-    first = torch.arange(n_windows, device=shown.device) * stride
-    pixels = (first[:, None] + torch.arange(window, device=shown.device)).flatten().expand(len(shown), -1)
+    """Pixels (n, P) that are in a window, and in none that is shown (n, T)."""
+    pixels = _pixels(shown.shape[1], window, stride, shown.device)
     times = torch.zeros(len(shown), n_pixels, device=shown.device)
-    return times.scatter_add_(1, pixels, shown.float().repeat_interleave(window, dim=1)) == 0
+    times = times.index_add_(1, pixels, shown.float().repeat_interleave(window, dim=1))
+    return (times == 0) & (torch.arange(n_pixels, device=shown.device) <= pixels[-1])
+
+
+def joined(values, stride, n_pixels):
+    """Windows (n, T, window) as pixels (n, P): the mean over the windows of a pixel, 0 where there is none."""
+    pixels = _pixels(values.shape[1], values.shape[2], stride, values.device)
+    total = values.new_zeros(len(values), n_pixels).index_add(1, pixels, values.flatten(1))
+    times = values.new_zeros(n_pixels).index_add(0, pixels, torch.ones_like(pixels, dtype=values.dtype))
+    return total / times.clamp(min=1)
 
 
 class PositionCode(nn.Module):

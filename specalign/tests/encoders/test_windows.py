@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specalign.encoders.windows import PositionCode, hidden_windows, uncovered, window_layout
+from specalign.encoders.windows import PositionCode, hidden_windows, joined, uncovered, window_layout
 
 
 @given(n_pixels=st.integers(1, 10000))
@@ -49,9 +49,16 @@ def test_the_published_mask_hides_chunks_of_ten():
 def test_a_pixel_is_uncovered_where_no_shown_window_has_it():
     shown = torch.tensor([[True, False, False], [False, False, True]])
     assert uncovered(shown, window=4, stride=2, n_pixels=9).tolist() == [
-        [False] * 4 + [True] * 5,
-        [True] * 4 + [False] * 4 + [True],
+        [False] * 4 + [True] * 4 + [False],
+        [True] * 4 + [False] * 5,
     ]
+
+
+def test_windows_are_joined_to_the_spectrum_that_they_are_of():
+    flux = torch.arange(18.0).reshape(2, 9)
+    whole = joined(flux.unfold(1, 4, 2), 2, 9)
+    assert torch.equal(whole[:, :8], flux[:, :8])
+    assert not whole[:, 8].any()
 
 
 def test_a_code_tells_neighbouring_pixels_of_a_spectrograph_apart_and_not_grids():
