@@ -29,7 +29,7 @@ class LabelModel(Displayed):
     ----------
     method : {"knn", "linear", "mlp"}
         ``knn``: mean of all rows or of the ``k`` nearest, weighted by how likely each is of the same star; error from
-        their scatter (``k``, ``logit_scale``; see `specalign.analysis.regression.NearestNeighbours`).
+        their scatter.  ``k`` rows count (all where the table has a ``logit_scale``, or one is given; else 10).
         ``linear``: ridge regression (``alphas``, ``folds``, ``seed``), error from stars held out in turn.
         ``mlp``: ensemble of small perceptrons (``hidden``, ``members``, ``max_epochs``, ``seed``, ...; see
         `specalign.analysis.network.NetworkEnsemble`), errors row by row, calibrated on held-out stars.
