@@ -28,8 +28,8 @@ class LabelModel(Displayed):
     Parameters
     ----------
     method : {"knn", "linear", "mlp"}
-        ``knn``: mean of all rows or of the ``k`` nearest, weighted by how likely each is of the same star; error from
-        their scatter.  ``k`` rows count (all where the table has a ``logit_scale``, or one is given; else 10).
+        ``knn``: mean of the nearest rows, weighted by how likely each is of the same star; error from their scatter.
+        ``k`` rows count: by default all where ``logit_scale`` is given or known of the table, and 10 where not.
         ``linear``: ridge regression (``alphas``, ``folds``, ``seed``), error from stars held out in turn.
         ``mlp``: ensemble of small perceptrons (``hidden``, ``members``, ``max_epochs``, ``seed``, ...; see
         `specalign.analysis.network.NetworkEnsemble`), errors row by row, calibrated on held-out stars.
