@@ -75,7 +75,7 @@ def find_plugins(kind):
     --------
     >>> from specalign.plugins import find_plugins
     >>> [plugin.name for plugin in find_plugins("encoders") if plugin.distribution == "specalign"]
-    ['mlp', 'starnet']
+    ['autoencoder', 'mlp', 'specformer', 'starnet']
     """
     plugins, problems = _read(kind)
     for problem in problems.values():

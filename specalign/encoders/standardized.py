@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from specalign.display import Displayed
 from specalign.encoders.scaling import PixelScaler
 
 __all__ = ["KINDS", "STATISTICS", "Reconstruction", "Standardized", "Standardizer", "reconstruction_loss"]
@@ -19,8 +20,8 @@ STATISTICS = 4  # numbers that are kept of a whole spectrum
 LEAST_SPREAD = 1e-6  # of a spectrum's flux: one of equal pixels has no spread to divide by
 
 
-@dataclass(frozen=True)
-class Standardized:
+@dataclass(frozen=True, repr=False)
+class Standardized(Displayed):
     """Spectra in standard units.
 
     Attributes
@@ -54,8 +55,8 @@ class Standardized:
         return self.centre + self.scale * values
 
 
-@dataclass(frozen=True)
-class Reconstruction:
+@dataclass(frozen=True, repr=False)
+class Reconstruction(Displayed):
     """What an encoder makes of spectra that it saw in part, or through a bottleneck.
 
     Attributes
@@ -107,7 +108,7 @@ def reconstruction_loss(found, flux, ivar, mask):
     return error.sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
-class Standardizer(nn.Module):
+class Standardizer(nn.Module, Displayed):
     """Standard units a pixel, or a spectrum.
 
     Parameters
@@ -142,6 +143,10 @@ class Standardizer(nn.Module):
             raise ValueError(f"low_weight: expected a share from 0 to below 1, got {low_weight!r}")
         self.kind, self.low_weight = kind, float(low_weight)
         self.scaler = PixelScaler(n_pixels)
+
+    def _facts(self):
+        low = f"below {self.low_weight:g} of the median inverse variance"
+        return {"standard units": f"of each {self.kind}", "pixels": str(len(self.scaler.mean)), "left out": low}
 
     def fit(self, flux, ivar, mask):
         """Mean and spread of each pixel over training rows (N, P)."""

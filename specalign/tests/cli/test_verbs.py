@@ -134,7 +134,7 @@ def test_train_wrote_an_aligner(survey):
             2,
             "--encoder: expected INSTRUMENT=NAME with one of apogee, nirspec, got 'lamost'",
         ),
-        (["--encoder", "apogee=nothing"], 1, "no encoder plugin is called 'nothing'; installed: mlp, starnet"),
+        (["--encoder", "apogee=nothing"], 1, "no encoder plugin is called 'nothing'; installed: autoencoder, mlp, "),
         (["--objective", "triplet"], 1, "no objective plugin is called 'triplet'; installed: info_nce, sigmoid"),
     ],
 )
