@@ -67,6 +67,7 @@ def test_a_given_encoder_is_copied_and_goes_on(spectra, pretrained):
     assert more.history.epochs["val_loss"][-1] < 1.2 * np.min(pretrained.history.epochs["val_loss"])
 
 
+@pytest.mark.slow
 def test_the_aligner_and_the_regressor_begin_with_what_was_learned(spectra, pretrained):
     other = observe("nirspec", stars(200))
     frozen = sa.pretrain(pretrained, spectra, max_epochs=1, learning_rate=0.0, **QUICK).freeze()

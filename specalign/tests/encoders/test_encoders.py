@@ -43,7 +43,9 @@ def test_contract_of_starnet(check):
     check()
 
 
-@parametrize_encoder("specformer", marks={"survives_a_new_process": pytest.mark.slow})
+@parametrize_encoder(
+    "specformer", marks={"survives_a_new_process": pytest.mark.slow, "aligner_learns": pytest.mark.slow}
+)
 def test_contract_of_specformer(check):
     check()
 
