@@ -209,7 +209,7 @@ def quick(program, monkeypatch):
     monkeypatch.setattr(program("accuracy_supervised"), "NETWORKS", ("mlp", "raw flux"))
     monkeypatch.setitem(real.NETWORKS, "starnet", real.NETWORKS["default"])
     monkeypatch.setattr(transfer, "SIZES", (30,))
-    monkeypatch.setattr("specalign.alignment.training.supervised.STEPS", 100)
+    monkeypatch.setattr("specalign.alignment.training.sizes.STEPS", 100)
     others = tuple(f"{size:,} labels" for size in (100, 300, 1600))
     figures = [figure for figure in bench.FIGURES if not any(text in figure.title for text in others)]
     monkeypatch.setattr(bench, "FIGURES", figures)
