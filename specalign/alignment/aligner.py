@@ -46,7 +46,8 @@ class Aligner(Displayed):
     ----------
     encoders : sequence of str, or dict of str to Encoder or str
         The instruments, each with the default encoder; or an encoder (or the name of its plugin) for each instrument.
-        A given encoder is copied and begins with its weights; the scaling of its input is fitted anew.
+        A given encoder is copied and begins with its weights; one that was trained before keeps the scaling of its
+        input, too.
         A key is the instrument's name, or begins with it where two settings of one instrument are aligned
         (``"nirspec-g140h"``).
     embed_dim : int

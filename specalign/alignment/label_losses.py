@@ -6,7 +6,7 @@ __all__ = ["huber_label_loss", "label_loss", "log_label_loss"]
 
 LEAST_ERROR = 0.03  # in units of a label's spread
 FAR = 5.0  # in median errors of a batch: far beyond normal errors, near for wrong labels
-WRONG = 0.1  # in the same units: an error that is larger counts in proportion, not by its square
+WRONG = 0.1  # in units of a label's spread: an error that is larger counts in proportion, not by its square
 
 
 def label_loss(predicted, target, weight=None):

@@ -57,7 +57,7 @@ def test_autoencoder_has_the_published_shape():
     assert 42e6 < sum(parts) < 44e6
 
 
-def test_attention_is_scaled_once(monkeypatch):
+def test_attention_is_scaled_once():
     """With two keys at right angles, the share of the nearer one is that of the logit q.k / sqrt(d)."""
     from specalign.encoders.specformer import _attended
 

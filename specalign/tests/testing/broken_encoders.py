@@ -327,7 +327,6 @@ class MeanOfNothing(Sound):
         return torch.where(number > 0, out + out / number, 0)
 
 
-# Every check that a class fails, and no other.
 class Reconstructing(Sound):
     """Sound, and gives back every pixel."""
 
@@ -362,6 +361,7 @@ class PredictsNothing(Reconstructing):
         return dataclasses.replace(found, counted=torch.zeros_like(found.counted))
 
 
+# Every check that a class fails, and no other.
 BROKEN = {
     ReconstructsWhatIsHidden: {"reconstruction_is_flux"},
     ReconstructsAtRandom: {"reconstruction_is_flux"},
