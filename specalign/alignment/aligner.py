@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from specalign.alignment import weights
 from specalign.alignment.checkpoint import load_checkpoint, save_checkpoint, weights_digest
+from specalign.alignment.choices import check_encoder_choice, check_fit_options, check_objective_choice
 from specalign.alignment.inputs import (
     EMBED_ROWS,
     describe_record,
@@ -23,6 +23,7 @@ from specalign.alignment.inputs import (
 )
 from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
+from specalign.alignment.translation import build_decoders, calibrate, translated
 from specalign.config import limited_threads
 from specalign.data.embeddings import EmbeddingTable
 from specalign.data.loading import check_good_pixels
@@ -34,7 +35,6 @@ __all__ = ["Aligner"]
 
 log = logging.getLogger(__name__)
 
-KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 LABEL_WEIGHT = 0.5
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
@@ -53,8 +53,8 @@ class Aligner(Displayed):
     embed_dim : int
         Dimension of the shared space.
     objective : str or `~specalign.alignment.Objective`
-        What the training makes small: the name of a plugin (``"info_nce"``, ``"sigmoid"``, or one that is
-        installed), or an objective with options of its own, which is copied.
+        What the training makes small: the name of a plugin (``"info_nce"``, ``"sigmoid"``, ``"clip+predict"``, ...,
+        or one that is installed), or an objective with options of its own, which is copied.
 
     Attributes
     ----------
@@ -82,13 +82,14 @@ class Aligner(Displayed):
         if isinstance(encoders, str) or len(chosen) < 2 or len(chosen) != len(encoders):
             raise ValueError(f"expected at least two different instruments, got {encoders!r}")
         for name, encoder in chosen.items():
-            _check_choice(name, encoder, embed_dim)
-        _check_objective(objective)
+            check_encoder_choice(name, encoder, embed_dim)
+        check_objective_choice(objective, embed_dim)
         self.embed_dim = embed_dim
         self.instruments = tuple(chosen)
         self.encoders, self.history = {}, None
         self._chosen, self._chosen_objective = chosen, objective
         self._records, self._head, self._labels, self._objective, self._space = {}, None, None, None, ""
+        self._decoders = {}
 
     def __repr__(self):
         state = f"space {self.space[:12]}" if self.encoders else "not trained"
@@ -96,6 +97,8 @@ class Aligner(Displayed):
 
     def _facts(self):
         facts = {"shared space": f"{self.embed_dim} dimensions, {self.space[:12] or 'not trained'}"}
+        if self._decoders:
+            facts["translates"] = ", ".join(f"{a} to {b}" for b, d in self._decoders.items() for a in d.sources)
         for name in self.instruments:
             encoder = self.encoders.get(name, self._chosen[name])
             facts[name] = (
@@ -190,7 +193,7 @@ class Aligner(Displayed):
         """
         from specalign.alignment.training import Settings, TrainingData
 
-        _check_options(supervision, validation, labels, devices)
+        check_fit_options(supervision, validation, labels, devices)
         self._check_spectra(prepared)
         index = join_prepared(prepared, self.instruments, pairs)
         training, held = split_stars(index, validation, seed)
@@ -205,8 +208,10 @@ class Aligner(Displayed):
         for name, encoder in encoders.items():
             scale_input(encoder, prepared[name], index.rows(name, training)[0], seed)
         sources = {name: encoder_source(encoders[name], rows) for name, rows in prepared.items()}
-        data = TrainingData(prepared, sources, index, training, held, targets)
-        return self._train(encoders, self._build_objective(seed), data, settings, scaler, accelerator, progress)
+        objective = self._build_objective(seed)
+        decoders, decoded = build_decoders(objective, encoders, prepared, index, training, sources, seed)
+        data = TrainingData(prepared, sources, index, training, held, targets, decoded)
+        return self._train(encoders, objective, decoders, data, settings, scaler, accelerator, progress)
 
     def _check_spectra(self, prepared):
         if set(prepared) != set(self.instruments):
@@ -216,17 +221,21 @@ class Aligner(Displayed):
                 raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
             check_good_pixels(rows)
 
-    def _train(self, encoders, objective, data, settings, scaler, accelerator, progress):
+    def _train(self, encoders, objective, decoders, data, settings, scaler, accelerator, progress):
         from specalign.alignment.training import AlignmentModule, train
 
-        head = linear_head(self.embed_dim, len(scaler.names), settings.seed) if scaler else None
+        dimensions = self.embed_dim - objective.private
+        head = linear_head(dimensions, len(scaler.names), settings.seed) if scaler else None
         history = new_history(data.index, data.training, data.validation)
         log.info("%r, as the training begins: %s", self, history.counts)
-        module = AlignmentModule(encoders, objective, head, data, settings, history)
+        module = AlignmentModule(encoders, objective, head, data, settings, history, decoders)
         train(module, accelerator=accelerator, devices=1, progress=progress)
+        if decoders:
+            calibrate(decoders, module.objective, module.validated_decodings())
         self.encoders, self._head, self._labels, self._objective = encoders, head, scaler, module.objective
+        self._decoders = {name: decoder.eval() for name, decoder in decoders.items()}
         self._records = {name: data.prepared[name].instrument for name in self.instruments}
-        self._space = weights_digest(weights.tensors(encoders, head, module.objective))
+        self._space = weights_digest(weights.tensors(encoders, head, module.objective, decoders))
         self.history = history
         log.info("%r", history)
         return history
@@ -249,13 +258,16 @@ class Aligner(Displayed):
         name, options = (choice, {}) if isinstance(choice, str) else choice
         return get_objective(name, seed=seed, **options)
 
-    def embed(self, prepared):
+    def embed(self, prepared, *, private=False):
         """Vectors of spectra that were prepared like those of the training.
 
         Parameters
         ----------
         prepared : PreparedSpectra
             Of one of the instruments.
+        private : bool
+            Give the dimensions of the instrument's own, too, where the objective has such, in the block ``private``
+            behind the block ``shared``.  Such vectors can be compared within one instrument only.
 
         Returns
         -------
@@ -265,30 +277,36 @@ class Aligner(Displayed):
         Raises
         ------
         SpecalignError
-            The aligner is not trained.
+            The aligner is not trained, or has no private dimensions.
         GridMismatchError
             The spectra have another grid, other options or other mask rules than those of the training.
         """
         name = self._key(prepared)
         check_good_pixels(prepared)
-        starts = range(0, len(prepared), EMBED_ROWS)
-        with limited_threads(torch):
-            blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
-        vectors = np.concatenate(blocks) if blocks else np.zeros((0, self.embed_dim), np.float32)
+        if private and not self._objective.private:
+            raise SpecalignError("this aligner has no private dimensions; train one with objective='split'")
+        vectors, shared = self._embedded(name, prepared).numpy(), self.embed_dim - self._objective.private
         return EmbeddingTable(
-            vectors=vectors,
+            vectors=vectors if private else vectors[:, :shared],
             object_id=prepared.object_id,
             spectrum_id=prepared.spectrum_id,
             instrument=np.full(len(prepared), name),
             snr=prepared.snr,
             good_fraction=prepared.good_fraction,
-            provenance=self._provenance(),
+            provenance=self._provenance() | ({"space": f"{self.space}+private of {name}"} if private else {}),
+            blocks={"shared": (0, shared), "private": (shared, self.embed_dim)} if private else {},
         )
 
     @torch.no_grad()
+    def _embedded(self, name, prepared):
+        """All dimensions (N, D) of the vectors of some rows."""
+        starts = range(0, len(prepared), EMBED_ROWS)
+        with limited_threads(torch):
+            blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
+        return torch.cat(blocks) if blocks else torch.zeros(0, self.embed_dim)
+
     def _vectors(self, name, prepared, rows):
-        vectors = self.encoders[name](**encoder_inputs(prepared, rows))
-        return functional.normalize(vectors, dim=1).numpy()
+        return self._objective.unit(self.encoders[name](**encoder_inputs(prepared, rows)))
 
     def _provenance(self):
         scaled = self._objective is not None and self._objective.has_scale
@@ -322,20 +340,47 @@ class Aligner(Displayed):
             raise SpecalignError("this aligner is not trained: call fit, or Aligner.load a trained one")
 
     def translate(self, prepared, to):
-        """Spectra as another instrument would see them; needs a decoder, which no objective of this version trains.
+        """Noise-free spectra as another instrument would see these stars, with what is not known of them.
+
+        Objectives with prediction (``"clip+predict"``, ``"clip+both"``, ``"split"``) train decoders from one instrument
+        to another, those with reconstruction (``"clip+reconstruct"``, ``"clip+both"``, ``"split"``) to the same one.
+
+        Parameters
+        ----------
+        prepared : PreparedSpectra
+            Of one of the instruments.
+        to : str
+            One of the instruments, or the same one.
+
+        Returns
+        -------
+        PreparedSpectra
+            Normalised as that instrument's spectra are, in the order of the rows, under their names.  ``ivar`` is one
+            over the variance of the prediction, whose errors are correlated from pixel to pixel:
+            ``covariance_factor`` has that part.  Pixels that too few training spectra had are masked.  A measured
+            spectrum deviates by its own noise, too.
 
         Raises
         ------
         SpecalignError
-            No decoder is trained.
+            The aligner is not trained, or its objective trained no such decoder.
+        GridMismatchError
+            The spectra have another grid, other options or other mask rules than those of the training.
         """
-        self._key(prepared)
+        name = self._key(prepared)
         if to not in self.instruments:
             raise ValueError(f"to: expected one of {', '.join(self.instruments)}, got {to!r}")
-        raise SpecalignError(
-            f"no decoder to {to} is trained: this aligner has encoders only. Use embed, and search among embedded "
-            f"{to} spectra for the nearest real ones"
-        )
+        if name not in (self._decoders[to].sources if self._decoders else ()):
+            wanted = "'clip+reconstruct'" if to == name else "'clip+predict'"
+            raise SpecalignError(
+                f"no decoder from {name} to {to} was trained: train an aligner with objective={wanted} or 'clip+both'; "
+                f"or use embed, and search among embedded {to} spectra for the nearest real ones"
+            )
+        check_good_pixels(prepared)
+        vectors = self._embedded(name, prepared)
+        if to != name:
+            vectors = self._objective.without_private({name: vectors})[name]
+        return translated(self._decoders[to], vectors, name, prepared, self._records[to])
 
     def save(self, folder):
         """Write the aligner into a folder: ``aligner.json`` and a safetensors file, replaced as a whole.
@@ -353,7 +398,7 @@ class Aligner(Displayed):
             An encoder or the objective is no installed plugin, so that nobody could load it.
         """
         self._check_trained()
-        tensors = weights.tensors(self.encoders, self._head, self._objective)
+        tensors = weights.tensors(self.encoders, self._head, self._objective, self._decoders)
         save_checkpoint(Path(folder), self._description(), tensors)
 
     def _description(self):
@@ -373,6 +418,7 @@ class Aligner(Displayed):
                 "name": weights.plugin_name("objectives", self._objective),
                 "config": self._objective.config(),
             },
+            "decoders": {name: decoder.config() for name, decoder in self._decoders.items()},
             "labels": self._labels.as_dict() if self._labels else None,
             "history": self.history.as_dict(),
         }
@@ -403,31 +449,6 @@ class Aligner(Displayed):
         aligner = cls(parts.encoders, embed_dim=parts.embed_dim)
         aligner._chosen, aligner._chosen_objective = dict(parts.choices), parts.objective_choice
         aligner.encoders, aligner._head, aligner._objective = parts.encoders, parts.head, parts.objective
-        aligner._records, aligner._labels = parts.records, parts.labels
+        aligner._records, aligner._labels, aligner._decoders = parts.records, parts.labels, parts.decoders
         aligner.history, aligner._space = parts.history, description["weights"]["sha256"]
         return aligner
-
-
-def _check_choice(name, encoder, embed_dim):
-    if not isinstance(name, str) or not KEY.fullmatch(name):
-        raise ValueError(f"expected names of instruments (letters, digits, '-' and '_'), got {name!r}")
-    if not isinstance(encoder, (str, Encoder)):
-        raise ValueError(f"{name}: expected an Encoder or the name of one, got {type(encoder).__name__}")
-    if isinstance(encoder, Encoder) and encoder.embed_dim != embed_dim:
-        raise ValueError(f"{name}: the encoder gives {encoder.embed_dim} dimensions, the space has {embed_dim}")
-
-
-def _check_objective(objective):
-    if isinstance(objective, str):
-        get_objective(objective)
-    elif not isinstance(objective, Objective):
-        raise ValueError(f"objective: expected an Objective or the name of one, got {type(objective).__name__}")
-
-
-def _check_options(supervision, validation, labels, devices):
-    if supervision not in ("joint", "pretrain") or (supervision == "pretrain" and labels is None):
-        raise ValueError(f"supervision: expected 'joint', or 'pretrain' with labels, got {supervision!r}")
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation: expected a share from 0 to below 1, got {validation}")
-    if devices not in ("auto", 1, "1", [0]):
-        raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")

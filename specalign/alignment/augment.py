@@ -36,7 +36,10 @@ def add_noise(batch, strength, generator, basis=None):
         variance = (variance - batch["noise_scale"] ** 2 @ basis**2).clamp(min=0)
     noise = noise + variance.sqrt() * _random(torch.randn, ivar.shape, generator)
     flux = torch.where(ivar > 0, batch["flux"] + amplitude * noise, batch["flux"])
-    return batch | {"flux": flux, "ivar": ivar / (1 + amplitude**2)}
+    noisy = batch | {"flux": flux, "ivar": ivar / (1 + amplitude**2)}
+    if "noise_scale" in batch:
+        noisy["noise_scale"] = batch["noise_scale"] * (1 + amplitude**2).sqrt()
+    return noisy
 
 
 def _correlated(batch, basis, generator):

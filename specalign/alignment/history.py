@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 from astropy.table import Table
 
 from specalign.display import Displayed, brief
@@ -27,7 +28,8 @@ class History(Displayed):
     ----------
     epochs : `~astropy.table.Table`
         epoch, train_loss, val_loss, recall@1 (mean over the ordered pairs of instruments, gallery = the validation
-        stars), logit_scale, learning_rate, seconds.  NaN where there was no validation.
+        stars), logit_scale, learning_rate, seconds; and each term of the loss before it is weighted, such as
+        train_contrast and val_contrast.  NaN where there was no validation.
     best_epoch : int
         The epoch whose weights were kept.
     counts : dict
@@ -44,8 +46,10 @@ class History(Displayed):
     unmatched: dict = field(default_factory=dict)
 
     def add(self, **row):
-        """Append one epoch."""
-        self.epochs.add_row({name: row.get(name, float("nan")) for name in self.COLUMNS})
+        """Append one epoch; what no epoch before had is NaN there."""
+        for name in [name for name in row if name not in self.epochs.colnames]:
+            self.epochs[name] = np.full(len(self.epochs), np.nan)
+        self.epochs.add_row({name: row.get(name, float("nan")) for name in self.epochs.colnames})
 
     def __repr__(self):
         best = self.epochs[self.epochs["epoch"] == self.best_epoch]
@@ -117,8 +121,9 @@ class History(Displayed):
         return history
 
     def _fill(self, columns):
-        for row in zip(*[columns[name] for name in self.COLUMNS], strict=True):
-            self.add(**{n: float("nan") if v is None else v for n, v in zip(self.COLUMNS, row, strict=True)})
+        names = [*self.COLUMNS, *(name for name in columns if name not in self.COLUMNS)]
+        for row in zip(*[columns[name] for name in names], strict=True):
+            self.add(**{n: float("nan") if v is None else v for n, v in zip(names, row, strict=True)})
 
 
 @dataclass

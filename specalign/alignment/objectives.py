@@ -43,6 +43,39 @@ class Objective(nn.Module, Displayed):
     0.0
     """
 
+    #: Whether decoders are to be trained; `terms` then gets them.
+    decodes = False
+    #: How many of a vector's last dimensions are an instrument's own, and not compared.
+    private = 0
+
+    @property
+    def weights(self):
+        """Weight of each term of the loss (dict of str to float), in the order in which a history keeps them."""
+        return {"contrast": 1.0}
+
+    def terms(self, vectors, stars, decoding=None):
+        """The terms of the loss by name, each 0-d, before they are weighted; takes what `forward` takes, and decoders.
+
+        Parameters
+        ----------
+        vectors : dict of str to (n, D) `~torch.Tensor`
+            With their private dimensions.
+        stars : dict of str to (n,) int64 `~torch.Tensor`
+        decoding : `~specalign.alignment.translation.Decoding`, optional
+            ``decoding.other(target, source, vectors, rows)`` tells how badly vectors of one instrument tell rows of
+            another's part of the batch, ``decoding.own(name)`` how badly they tell their own spectra.
+        """
+        return {"contrast": self(self.shared(vectors), stars)}
+
+    def unit(self, raw):
+        """What an encoder gives (n, D) as vectors whose shared and private parts have unit length each."""
+        parts = raw.split([raw.shape[1] - self.private, self.private], dim=1) if self.private else [raw]
+        return torch.cat([nn.functional.normalize(part, dim=1) for part in parts], dim=1)
+
+    def shared(self, vectors):
+        """The dimensions of the vectors that instruments share."""
+        return {name: v[:, : v.shape[1] - self.private] for name, v in vectors.items()} if self.private else vectors
+
     @property
     def logit_scale(self):
         """The multiplier of the cosines (0-d tensor), which the history of a training keeps; 1 where there is none."""

@@ -10,6 +10,7 @@ import torch
 
 from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.checkpoint import REGRESSOR, stated_member
+from specalign.alignment.decoders import FactorDecoder
 from specalign.alignment.history import History, LabelHistory
 from specalign.alignment.objectives import Objective, check_objective
 from specalign.alignment.targets import LabelScaler
@@ -47,6 +48,7 @@ class Parts:
     objective_choice: tuple
     labels: LabelScaler | None
     history: History
+    decoders: dict
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ class RegressorParts:
     history: LabelHistory
 
 
-def tensors(encoders, head, objective):
+def tensors(encoders, head, objective, decoders=None):
     """All parameters and buffers by name; head and objective may be None."""
     modules = {f"encoders.{name}": encoder for name, encoder in encoders.items()}
+    modules |= {f"decoders.{name}": decoder for name, decoder in (decoders or {}).items()}
     modules |= {name: part for name, part in {"objective": objective, "head": head}.items() if part is not None}
     return {f"{prefix}.{key}": value for prefix, part in modules.items() for key, value in part.state_dict().items()}
 
@@ -145,11 +148,13 @@ def _restore(description, stored):
     taken = set()
     encoders = {name: _encoder(entry, stored, f"encoders.{name}.", taken) for name, entry in entries.items()}
     labels = LabelScaler(**description["labels"]) if description["labels"] else None
-    head = None
-    if labels is not None:
-        head = filled(lambda: torch.nn.Linear(description["embed_dim"], len(labels.names)), stored, "head.", taken)
     objective_choice = _objective_choice(description["objective"])
     objective = _objective(*objective_choice, stored, taken)
+    head, dimensions = None, description["embed_dim"] - objective.private
+    if labels is not None:
+        head = filled(lambda: torch.nn.Linear(dimensions, len(labels.names)), stored, "head.", taken)
+    decoders = {name: _decoder(config, stored, f"decoders.{name}.", taken)
+                for name, config in description.get("decoders", {}).items()}  # fmt: skip
     _check_left(stored, taken)
     return Parts(
         description["embed_dim"],
@@ -161,7 +166,12 @@ def _restore(description, stored):
         objective_choice,
         labels,
         History.from_dict(description["history"]),
+        decoders,
     )
+
+
+def _decoder(config, stored, prefix, taken):
+    return filled(lambda: FactorDecoder(**config), stored, prefix, taken).eval()
 
 
 def _restore_regressor(description, stored):

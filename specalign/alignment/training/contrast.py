@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from specalign.alignment.label_losses import log_label_loss
 from specalign.alignment.training.loop import SpectraModule, check_numbers
 from specalign.alignment.training.optimizer import parameter_groups, warm_cosine
+from specalign.alignment.translation import Decoding
 from specalign.ops import topk_similarity
 
 __all__ = ["AlignmentModule", "Settings"]
@@ -47,9 +47,10 @@ class AlignmentModule(SpectraModule):
 
     title = "aligning"
 
-    def __init__(self, encoders, objective, head, data, settings, history):
+    def __init__(self, encoders, objective, head, data, settings, history, decoders):
         super().__init__(encoders, head, data, settings, history)
-        self.objective = objective
+        self.objective, self.decoders = objective, torch.nn.ModuleDict(decoders)
+        self.training_terms, self.validation_terms, self.seen = [], [], None
 
     @property
     def first_epoch(self):
@@ -65,18 +66,51 @@ class AlignmentModule(SpectraModule):
 
     def outputs(self, batch):
         """Unit vectors of each instrument's rows."""
-        return {name: functional.normalize(self._encode(name, rows), dim=1) for name, rows in batch.items()}
+        return {name: self.objective.unit(self._encode(name, rows)) for name, rows in batch.items()}
 
     def loss(self, batch, vectors):
-        """The weighted sum of the contrast and the logarithm of the labels' errors."""
+        """The weighted sum of the objective's terms and the logarithm of the labels' errors."""
         contrast, supervision = self.weights
+        terms = self._terms(batch, vectors) if contrast else {}
+        weights = dict(self.objective.weights)
+        if supervision:
+            terms["labels"], weights["labels"] = self._label_error(batch, vectors), supervision
+        kept = self.training_terms if self.training else self.validation_terms
+        kept.append({name: float(term.detach()) for name, term in terms.items()})
+        return sum(weights[name] * term for name, term in terms.items())
+
+    def _terms(self, batch, vectors):
         stars = {name: rows["star"] for name, rows in batch.items()}
-        total = contrast * self.objective(vectors, stars) if contrast else 0.0
-        if not supervision:
-            return total
+        return self.objective.terms(vectors, stars, self._decoding(batch, vectors) if self.decoders else None)
+
+    def _decoding(self, batch, vectors):
+        """Decoders on a batch; a vector's own spectrum is told by what came of a noisier one, in validation, too."""
+        seen, own = self.seen, vectors
+        if not self.training and self.objective.reconstruct:
+            seen = self._augmented(batch, int(next(iter(batch.values()))["rows"][0]))
+            own = self.outputs(seen)
+        return Decoding(self.decoders, self.data.decoded, batch, seen, own)
+
+    def _augmented(self, batch, batch_number):
+        noisy = super()._augmented(batch, batch_number)
+        self.seen = {
+            n: rows | ({"noise_basis": self._basis(n)} if n in self.bases else {}) for n, rows in noisy.items()
+        }
+        return noisy
+
+    def _label_error(self, batch, vectors):
         targets = self.data.targets.to(self.device)
-        errors = [log_label_loss(self.head(vectors[name]), targets[stars[name]]) for name in vectors]
-        return total + supervision * torch.stack(errors).mean()
+        shared = self.objective.shared(vectors)
+        errors = [log_label_loss(self.head(shared[name]), targets[batch[name]["star"]]) for name in vectors]
+        return torch.stack(errors).mean()
+
+    def validated_decodings(self):
+        """Vectors, stars and decoders of batches of the validation stars."""
+        with torch.no_grad():
+            for batch in self.val_dataloader():
+                vectors = self.outputs(batch)
+                stars = {name: rows["star"] for name, rows in batch.items()}
+                yield vectors, stars, self._decoding(batch, vectors)
 
     @property
     def logit_scale(self):
@@ -86,11 +120,16 @@ class AlignmentModule(SpectraModule):
         return f", logit_scale {self.logit_scale:.3g}"
 
     def epoch_row(self):
-        return {
-            "recall@1": _recall(self.validated) if self.validated else math.nan,
+        validated = [(loss, self.objective.shared(vectors), stars) for loss, vectors, stars in self.validated]
+        row = {
+            "recall@1": _recall(validated) if validated else math.nan,
             "logit_scale": self.logit_scale,
             "learning_rate": self.optimizers().param_groups[0]["lr"],
         }
+        for kind, kept in (("train", self.training_terms), ("val", self.validation_terms)):
+            row |= {f"{kind}_{name}": value for name, value in _means(kept).items()}
+            kept.clear()
+        return row
 
     def optimizer_step(self, *arguments, **options):
         super().optimizer_step(*arguments, **options)
@@ -100,7 +139,8 @@ class AlignmentModule(SpectraModule):
         """AdamW with warm-up and a cosine; the objective's scalars have a learning rate of their own."""
         s = self.settings
         learned, head = list(self.objective.parameters()), [] if self.head is None else list(self.head.parameters())
-        others = parameter_groups([*head, *(p for p in learned if p.ndim)], s.weight_decay, s.learning_rate)
+        others = [*head, *self.decoders.parameters(), *(p for p in learned if p.ndim)]
+        others = parameter_groups(others, s.weight_decay, s.learning_rate)
         # one number that sets the gradient of all others: it must arrive before them
         scalars = {
             "params": [p for p in learned if not p.ndim],
@@ -109,6 +149,12 @@ class AlignmentModule(SpectraModule):
         }
         steps = s.max_epochs * len(self._loader(self.data.training))
         return warm_cosine([*self.encoder_groups(), *others, scalars], steps)
+
+
+def _means(kept):
+    """The mean of each term over the batches that have it."""
+    names = {name for terms in kept for name in terms}
+    return {name: float(np.mean([terms[name] for terms in kept if name in terms])) for name in sorted(names)}
 
 
 def _recall(validated):

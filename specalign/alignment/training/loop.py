@@ -6,7 +6,7 @@ import math
 import random
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lightning.pytorch as pl
 import numpy as np
@@ -41,7 +41,8 @@ class TrainingData:
     """Prepared spectra, the stars that their rows belong to, and which stars train.
 
     ``sources`` are what the encoders read: prepared spectra, or the summaries of all rows.  ``targets`` (S, L) float32
-    are standardised labels of the stars, NaN = unknown, or None.
+    are standardised labels of the stars, NaN = unknown, or None.  ``decoded`` is what decoders are to predict of all
+    rows, for each instrument that has one.
     """
 
     prepared: dict
@@ -50,6 +51,7 @@ class TrainingData:
     training: np.ndarray
     validation: np.ndarray
     targets: torch.Tensor | None
+    decoded: dict = field(default_factory=dict)
 
     def names(self, batch, bad):
         """Spectrum identifiers of some rows of a batch: dict of instrument to boolean (n,)."""
@@ -151,8 +153,8 @@ class SpectraModule(pl.LightningModule):
 
     def _augmented(self, batch, batch_number):
         s = self.settings
-        generator = torch.Generator(self.device)
-        generator.manual_seed(((s.seed * 100_003 + self.current_epoch) * 100_003 + batch_number) % 2**63)
+        generator, epoch = torch.Generator(self.device), self.current_epoch if self.training else 0
+        generator.manual_seed(((s.seed * 100_003 + epoch) * 100_003 + batch_number) % 2**63)
         return {name: self._noisy(name, rows, generator) for name, rows in sorted(batch.items())}
 
     def _noisy(self, name, rows, generator):

@@ -377,7 +377,7 @@ def test_before_training_and_without_decoders(trained, tmp_path):
     for call in (lambda: new.embed(observe("apogee", stars(2))), lambda: new.save(tmp_path / "x")):
         with pytest.raises(SpecalignError, match="not trained: call fit"):
             call()
-    with pytest.raises(SpecalignError, match="no decoder to nirspec is trained"):
+    with pytest.raises(SpecalignError, match="no decoder from apogee to nirspec was trained"):
         trained.translate(observe("apogee", stars(2)), to="nirspec")
     with pytest.raises(ValueError, match="to: expected one of apogee, nirspec, got 'kepler'"):
         trained.translate(observe("apogee", stars(2)), to="kepler")

@@ -1,0 +1,42 @@
+"""What an aligner is asked to do, checked before anything is computed."""
+
+import re
+
+from specalign.alignment.objectives import Objective, get_objective
+from specalign.encoders import Encoder
+
+__all__ = ["check_encoder_choice", "check_fit_options", "check_objective_choice"]
+
+KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def check_encoder_choice(name, encoder, embed_dim):
+    """Raise `ValueError` unless an instrument's name and its encoder, or the encoder's plugin, can be used."""
+    if not isinstance(name, str) or not KEY.fullmatch(name):
+        raise ValueError(f"expected names of instruments (letters, digits, '-' and '_'), got {name!r}")
+    if not isinstance(encoder, (str, Encoder)):
+        raise ValueError(f"{name}: expected an Encoder or the name of one, got {type(encoder).__name__}")
+    if isinstance(encoder, Encoder) and encoder.embed_dim != embed_dim:
+        raise ValueError(f"{name}: the encoder gives {encoder.embed_dim} dimensions, the space has {embed_dim}")
+
+
+def check_objective_choice(objective, embed_dim):
+    """Raise an error unless it is an objective or an installed one's name, and leaves dimensions to share."""
+    if not isinstance(objective, (str, Objective)):
+        raise ValueError(f"objective: expected an Objective or the name of one, got {type(objective).__name__}")
+    built = get_objective(objective) if isinstance(objective, str) else objective
+    if not 0 <= built.private < embed_dim:
+        raise ValueError(
+            f"objective: {built.private} private dimensions leave none of {embed_dim} to share; choose a larger "
+            f"embed_dim, or fewer private ones"
+        )
+
+
+def check_fit_options(supervision, validation, labels, devices):
+    """Raise `ValueError` unless options of `specalign.Aligner.fit` go together."""
+    if supervision not in ("joint", "pretrain") or (supervision == "pretrain" and labels is None):
+        raise ValueError(f"supervision: expected 'joint', or 'pretrain' with labels, got {supervision!r}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation: expected a share from 0 to below 1, got {validation}")
+    if devices not in ("auto", 1, "1", [0]):
+        raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")
