@@ -11,7 +11,12 @@ import torch
 
 from specalign.alignment import weights
 from specalign.alignment.checkpoint import load_checkpoint, save_checkpoint, weights_digest
-from specalign.alignment.choices import check_encoder_choice, check_fit_options, check_objective_choice
+from specalign.alignment.choices import (
+    check_encoder_choice,
+    check_fit_options,
+    check_objective_choice,
+    check_reconstruction,
+)
 from specalign.alignment.inputs import (
     EMBED_ROWS,
     describe_record,
@@ -205,10 +210,11 @@ class Aligner(Displayed):
         )
         prepared = {name: prepared[name] for name in self.instruments}
         encoders = {name: self._build(name, prepared[name], seed + i) for i, name in enumerate(self.instruments)}
+        objective = self._build_objective(seed)
+        check_reconstruction(objective, encoders, noise)
         for name, encoder in encoders.items():
             scale_input(encoder, prepared[name], index.rows(name, training)[0], seed)
         sources = {name: encoder_source(encoders[name], rows) for name, rows in prepared.items()}
-        objective = self._build_objective(seed)
         decoders, decoded = build_decoders(objective, encoders, prepared, index, training, sources, seed)
         data = TrainingData(prepared, sources, index, training, held, targets, decoded)
         return self._train(encoders, objective, decoders, data, settings, scaler, accelerator, progress)
@@ -224,7 +230,7 @@ class Aligner(Displayed):
     def _train(self, encoders, objective, decoders, data, settings, scaler, accelerator, progress):
         from specalign.alignment.training import AlignmentModule, train
 
-        dimensions = self.embed_dim - objective.private
+        dimensions = objective.n_shared(self.embed_dim)
         head = linear_head(dimensions, len(scaler.names), settings.seed) if scaler else None
         history = new_history(data.index, data.training, data.validation)
         log.info("%r, as the training begins: %s", self, history.counts)
@@ -285,7 +291,7 @@ class Aligner(Displayed):
         check_good_pixels(prepared)
         if private and not self._objective.private:
             raise SpecalignError("this aligner has no private dimensions; train one with objective='split'")
-        vectors, shared = self._embedded(name, prepared).numpy(), self.embed_dim - self._objective.private
+        vectors, shared = self._embedded(name, prepared).numpy(), self._objective.n_shared(self.embed_dim)
         return EmbeddingTable(
             vectors=vectors if private else vectors[:, :shared],
             object_id=prepared.object_id,

@@ -4,8 +4,15 @@ import re
 
 from specalign.alignment.objectives import Objective, get_objective
 from specalign.encoders import Encoder
+from specalign.encoders.factors import FactorAnalysis
 
-__all__ = ["check_encoder_choice", "check_fit_options", "check_objective_choice"]
+__all__ = [
+    "begins_with_factors",
+    "check_encoder_choice",
+    "check_fit_options",
+    "check_objective_choice",
+    "check_reconstruction",
+]
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -25,10 +32,11 @@ def check_objective_choice(objective, embed_dim):
     if not isinstance(objective, (str, Objective)):
         raise ValueError(f"objective: expected an Objective or the name of one, got {type(objective).__name__}")
     built = get_objective(objective) if isinstance(objective, str) else objective
-    if not 0 <= built.private < embed_dim:
+    shared = built.n_shared(embed_dim)
+    if shared < 1 or (built.private and shared == embed_dim):
         raise ValueError(
-            f"objective: {built.private} private dimensions leave none of {embed_dim} to share; choose a larger "
-            f"embed_dim, or fewer private ones"
+            f"objective: a share of {built.private:g} private dimensions leaves {shared} of {embed_dim} to share; "
+            f"choose another share, or a larger embed_dim"
         )
 
 
@@ -40,3 +48,25 @@ def check_fit_options(supervision, validation, labels, devices):
         raise ValueError(f"validation: expected a share from 0 to below 1, got {validation}")
     if devices not in ("auto", 1, "1", [0]):
         raise ValueError(f"devices: training runs on one device; expected 'auto' or 1, got {devices!r}")
+
+
+def begins_with_factors(encoder):
+    """Whether an encoder reduces spectra to factors, of which a decoder can be made."""
+    return encoder.summarizes and isinstance(getattr(encoder, "factors", None), FactorAnalysis)
+
+
+def check_reconstruction(objective, encoders, noise):
+    """Raise `ValueError` where an objective would reconstruct what an encoder has wholly seen, its noise included."""
+    if not objective.reconstruct:
+        return
+    if noise == 0:
+        raise ValueError(
+            "noise: expected a number above 0, got 0: reconstruction is learned on what added noise hides from the "
+            "encoder; use objective='clip+predict', which needs none"
+        )
+    for name, encoder in encoders.items():
+        if encoder.summarizes and not begins_with_factors(encoder):
+            raise ValueError(
+                f"{name}: {type(encoder).__name__} summarizes spectra without factors, so that nobody knows what of a "
+                f"spectrum it did not see; use objective='clip+predict', or another encoder"
+            )

@@ -107,8 +107,7 @@ class FactorDecoder(nn.Module, Displayed):
             Added to the logarithm of the variance.
         """
         mean, log_variance = self(vectors, source)
-        nothing = torch.zeros_like(mean)
-        gain = log_evidence(mean, log_variance + extra, likelihood) - log_evidence(nothing, nothing, likelihood)
+        gain = log_evidence(mean, log_variance + extra, likelihood) - likelihood.of_population
         return -gain.float() / self.n_factors
 
     @torch.no_grad()
@@ -155,6 +154,12 @@ class Likelihood:
         precision = (rotation * summary["precision"].double()[:, None, :]) @ rotation.mT
         return cls(precision, (rotation @ summary["projection"].double()[:, :, None])[:, :, 0])
 
+    @property
+    def of_population(self):
+        """The evidence (n,) where nothing but the population of the factors, a standard normal one, is known."""
+        nothing = torch.zeros_like(self.information)
+        return log_evidence(nothing, nothing, self)
+
     def __getitem__(self, rows):
         return Likelihood(self.precision[rows], self.information[rows])
 
@@ -193,11 +198,26 @@ def log_evidence(mean, log_variance, likelihood):
     >>> bool(log_evidence(right, wrong, says_one) > log_evidence(wrong, wrong, says_one))
     True
     """
-    mean, precision, information = mean.double(), likelihood.precision, likelihood.information
-    pull = (precision @ mean[:, :, None])[:, :, 0]
-    root = (0.5 * log_variance.double()).exp()
-    inner = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-    cholesky = torch.linalg.cholesky(inner + root[:, :, None] * precision * root[:, None, :])
-    half = torch.linalg.solve_triangular(cholesky, (root * (information - pull))[:, :, None], upper=False)[:, :, 0]
-    volume = cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-    return (mean * (information - 0.5 * pull)).sum(dim=1) + 0.5 * half.square().sum(dim=1) - volume
+    return _Evidence.apply(mean.double(), log_variance.double(), likelihood.precision, likelihood.information)
+
+
+class _Evidence(torch.autograd.Function):
+    """With derivatives of its own: those of a Cholesky factor cost several times the factor."""
+
+    @staticmethod
+    def forward(ctx, mean, log_variance, precision, information):
+        inverse = (-log_variance).exp()
+        pull = (precision @ mean[:, :, None])[:, :, 0]
+        cholesky = torch.linalg.cholesky(precision + torch.diag_embed(inverse))
+        posterior = torch.cholesky_inverse(cholesky)
+        shift = (posterior @ (information - pull)[:, :, None])[:, :, 0]
+        volume = cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1) + 0.5 * log_variance.sum(dim=1)
+        by_variance = 0.5 * (inverse * (shift**2 + posterior.diagonal(dim1=1, dim2=2)) - 1)
+        ctx.save_for_backward(inverse * shift, by_variance)
+        quadratic = (mean * (information - 0.5 * pull)).sum(dim=1)
+        return quadratic + 0.5 * (shift * (information - pull)).sum(dim=1) - volume
+
+    @staticmethod
+    def backward(ctx, gradient):
+        by_mean, by_variance = ctx.saved_tensors
+        return gradient[:, None] * by_mean, gradient[:, None] * by_variance, None, None

@@ -37,12 +37,6 @@ class Clip(InfoNCE):
     {'contrast': 1.0}
     """
 
-    reconstruct = predict = 0.0
-
-    @property
-    def decodes(self):
-        return bool(self.reconstruct or self.predict)
-
     @property
     def weights(self):
         wanted = {"reconstruct": self.reconstruct, "predict": self.predict}
@@ -82,7 +76,9 @@ class Clip(InfoNCE):
         """The vectors with 0 in their private dimensions, which say nothing of another instrument."""
         if not self.private:
             return vectors
-        return {name: torch.nn.functional.pad(v, (0, self.private)) for name, v in self.shared(vectors).items()}
+        pad = torch.nn.functional.pad
+        shared = self.shared(vectors)
+        return {name: pad(shared[name], (0, v.shape[1] - shared[name].shape[1])) for name, v in vectors.items()}
 
 
 class ClipReconstruct(Clip):
@@ -173,8 +169,8 @@ class Split(ClipBoth):
 
     Parameters
     ----------
-    private : int
-        The last so many dimensions of the vectors.
+    private : float
+        Share of the vectors' dimensions, between 0 and 1.
     reconstruct, predict : float
         Weights, in nats a factor.
     initial_scale, max_scale : float
@@ -183,17 +179,17 @@ class Split(ClipBoth):
     Raises
     ------
     ValueError
-        A weight is negative or not finite, or there is no private dimension.
+        A weight is negative or not finite, or the share is not between 0 and 1.
 
     Examples
     --------
     >>> from specalign.alignment import get_objective
-    >>> get_objective("split", private=16).private
-    16
+    >>> get_objective("split", private=0.25).n_shared(128)
+    96
     """
 
-    def __init__(self, private=32, reconstruct=RECONSTRUCT, predict=PREDICT, initial_scale=15.5, max_scale=200.0):
+    def __init__(self, private=1 / 3, reconstruct=RECONSTRUCT, predict=PREDICT, initial_scale=15.5, max_scale=200.0):
         super().__init__(reconstruct, predict, initial_scale, max_scale)
-        if isinstance(private, bool) or not isinstance(private, int) or private < 1:
-            raise ValueError(f"private: expected a positive number of dimensions, got {private!r}")
+        if not isinstance(private, float) or not 0 < private < 1:
+            raise ValueError(f"private: expected a share between 0 and 1, got {private!r}")
         self.private = private

@@ -43,10 +43,16 @@ class Objective(nn.Module, Displayed):
     0.0
     """
 
-    #: Whether decoders are to be trained; `terms` then gets them.
-    decodes = False
-    #: How many of a vector's last dimensions are an instrument's own, and not compared.
-    private = 0
+    #: Weights of the spectra that vectors must tell, their own or another instrument's: `terms` then gets decoders.
+    #: Objectives that have such are subclasses of `~specalign.alignment.decoding.Clip`.
+    reconstruct = predict = 0.0
+    #: Share of a vector's dimensions, the last ones, that are an instrument's own, and not compared.
+    private = 0.0
+
+    @property
+    def decodes(self):
+        """Whether decoders are to be trained."""
+        return bool(self.reconstruct or self.predict)
 
     @property
     def weights(self):
@@ -67,14 +73,18 @@ class Objective(nn.Module, Displayed):
         """
         return {"contrast": self(self.shared(vectors), stars)}
 
+    def n_shared(self, dimensions):
+        """How many of a vector's dimensions instruments share."""
+        return dimensions - round(self.private * dimensions)
+
     def unit(self, raw):
         """What an encoder gives (n, D) as vectors whose shared and private parts have unit length each."""
-        parts = raw.split([raw.shape[1] - self.private, self.private], dim=1) if self.private else [raw]
+        parts = raw.tensor_split([self.n_shared(raw.shape[1])], dim=1) if self.private else [raw]
         return torch.cat([nn.functional.normalize(part, dim=1) for part in parts], dim=1)
 
     def shared(self, vectors):
         """The dimensions of the vectors that instruments share."""
-        return {name: v[:, : v.shape[1] - self.private] for name, v in vectors.items()} if self.private else vectors
+        return {name: v[:, : self.n_shared(v.shape[1])] for name, v in vectors.items()} if self.private else vectors
 
     @property
     def logit_scale(self):

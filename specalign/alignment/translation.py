@@ -5,10 +5,10 @@ import numpy as np
 import torch
 from astropy.table import QTable
 
+from specalign.alignment.choices import begins_with_factors
 from specalign.alignment.decoders import FactorDecoder, Likelihood
 from specalign.alignment.inputs import encoder_source, scale_input
 from specalign.data.loading import read_rows
-from specalign.encoders.factors import FactorAnalysis
 from specalign.encoders.mlp import ResidualMLP
 from specalign.instruments.prepared import PreparedSpectra
 from specalign.io.quality import COMMON_BITS, bit_value
@@ -51,7 +51,7 @@ def build_decoders(objective, encoders, prepared, index, training, sources, seed
 
 def _stage(encoder, prepared, rows, seed):
     """What reduces spectra to factors: the encoder, where it begins so."""
-    if encoder.summarizes and isinstance(getattr(encoder, "factors", None), FactorAnalysis):
+    if begins_with_factors(encoder):
         return encoder
     stage = ResidualMLP(prepared.flux.shape[1], embed_dim=1, width=1, depth=1)
     scale_input(stage, prepared, rows, seed)

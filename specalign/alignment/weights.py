@@ -150,7 +150,7 @@ def _restore(description, stored):
     labels = LabelScaler(**description["labels"]) if description["labels"] else None
     objective_choice = _objective_choice(description["objective"])
     objective = _objective(*objective_choice, stored, taken)
-    head, dimensions = None, description["embed_dim"] - objective.private
+    head, dimensions = None, objective.n_shared(description["embed_dim"])
     if labels is not None:
         head = filled(lambda: torch.nn.Linear(dimensions, len(labels.names)), stored, "head.", taken)
     decoders = {name: _decoder(config, stored, f"decoders.{name}.", taken)

@@ -85,11 +85,9 @@ class AlignmentModule(SpectraModule):
 
     def _decoding(self, batch, vectors):
         """Decoders on a batch; a vector's own spectrum is told by what came of a noisier one, in validation, too."""
-        seen, own = self.seen, vectors
         if not self.training and self.objective.reconstruct:
-            seen = self._augmented(batch, int(next(iter(batch.values()))["rows"][0]))
-            own = self.outputs(seen)
-        return Decoding(self.decoders, self.data.decoded, batch, seen, own)
+            vectors = self.outputs(self._augmented(batch, int(next(iter(batch.values()))["rows"][0])))
+        return Decoding(self.decoders, self.data.decoded, batch, self.seen, vectors)
 
     def _augmented(self, batch, batch_number):
         noisy = super()._augmented(batch, batch_number)
