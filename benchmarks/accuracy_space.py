@@ -10,10 +10,10 @@ import specalign as sa
 PROBES = ("mlp", "linear", "knn")
 
 
-def train_space(train, labels, seed):
+def train_space(train, labels, seed, **options):
     """An `~specalign.Aligner` without any option of the training, and what the training took."""
     start = time.perf_counter()
-    aligner = sa.Aligner(list(train))
+    aligner = sa.Aligner(list(train), **options)
     history = aligner.fit(train, labels=labels, seed=seed, progress=False)
     return aligner, {"fit_seconds": time.perf_counter() - start, "epochs": len(history.epochs)}
 
@@ -32,10 +32,15 @@ def study_space(train, test, labels, known, seed, use_labels=True):
         Give the training stars' labels to the training.
     """
     aligner, facts = train_space(train, labels if use_labels else None, seed)
+    return facts | figures_of(aligner, train, test, labels, known)
+
+
+def figures_of(aligner, train, test, labels, known):
+    """Retrieval and labels in a space that is trained; the arguments are those of `study_space`."""
     base = {name: aligner.embed(rows) for name, rows in train.items()}
     asked = {name: aligner.embed(rows) for name, rows in test.items()}
     ways = list(itertools.permutations(train, 2))
-    return facts | {
+    return {
         "retrieval": {f"{a} -> {b}": sa.metrics.retrieval(asked[a], asked[b]) for a, b in ways},
         "labels": {name: probe_rows(base[name], asked[name], labels, known[name]) for name in train},
         "zero-shot": {f"{a} -> {b}": zero_shot_rows(base[a], asked[b], labels, known, a, b) for a, b in ways},

@@ -81,6 +81,20 @@ class MockSurvey:
         parts = [self._prepare_rows(instrument, name, seen, rows, normalized) for rows in self._chunks()]
         return sa.PreparedSpectra.concatenate(parts[:-1]), parts[-1]
 
+    def prepare_clean(self, name, normalized=False):
+        """The spectra of the test stars without noise, bad pixels, and errors of velocity and calibration."""
+        rows, plugin = slice(len(self.object_id) - self.n_test, None), self.settings[name]
+        flux = self.script.spectrum(name, self.values[rows])
+        bad = ~np.isfinite(flux)
+        return sa.get_instrument(plugin[0], **plugin[1]).prepare_arrays(
+            np.where(bad, 1, flux),
+            np.where(bad, 0, 1e8),
+            bad,
+            spectral_axis=self.script.model(name).wavelength * u.AA,
+            object_id=self.object_id[rows],
+            normalized=normalized,
+        )
+
     def _chunks(self):
         train = np.arange(len(self.object_id) - self.n_test)
         return [*np.array_split(train, max(1, len(train) // CHUNK)), np.arange(len(self.object_id))[-self.n_test :]]

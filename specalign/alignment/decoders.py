@@ -132,8 +132,8 @@ class FactorDecoder(nn.Module, Displayed):
         return (self.factors.basis != 0).any(dim=1)
 
 
-@dataclass(frozen=True)
-class Likelihood:
+@dataclass(frozen=True, repr=False)
+class Likelihood(Displayed):
     """What measured spectra say of their factors z: exp(-z L z / 2 + b z), up to a constant.
 
     Attributes
@@ -142,6 +142,16 @@ class Likelihood:
         L.
     information : `~torch.Tensor` (n, K) float64
         b.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.decoders import Likelihood
+    >>> summary = {"rotation": torch.eye(2)[None], "precision": torch.ones(1, 2), "projection": torch.zeros(1, 2)}
+    >>> whole = Likelihood.of(summary)
+    >>> half = Likelihood(whole.precision / 2, whole.information / 2)
+    >>> bool((whole.without(half).precision == half.precision).all())
+    True
     """
 
     precision: torch.Tensor
@@ -153,6 +163,9 @@ class Likelihood:
         rotation = summary["rotation"].double()
         precision = (rotation * summary["precision"].double()[:, None, :]) @ rotation.mT
         return cls(precision, (rotation @ summary["projection"].double()[:, :, None])[:, :, 0])
+
+    def _facts(self):
+        return {"spectra": f"{len(self.information)}", "factors": f"{self.information.shape[1]}"}
 
     @property
     def of_population(self):

@@ -32,8 +32,8 @@ class Clip(InfoNCE):
 
     Examples
     --------
-    >>> from specalign.alignment import get_objective
-    >>> get_objective("clip").weights
+    >>> from specalign.alignment.decoding import Clip
+    >>> Clip().weights
     {'contrast': 1.0}
     """
 
@@ -98,8 +98,8 @@ class ClipReconstruct(Clip):
 
     Examples
     --------
-    >>> from specalign.alignment import get_objective
-    >>> get_objective("clip+reconstruct", reconstruct=0.5).weights
+    >>> from specalign.alignment.decoding import ClipReconstruct
+    >>> ClipReconstruct(reconstruct=0.5).weights
     {'contrast': 1.0, 'reconstruct': 0.5}
     """
 
@@ -125,8 +125,8 @@ class ClipPredict(Clip):
 
     Examples
     --------
-    >>> from specalign.alignment import get_objective
-    >>> get_objective("clip+predict").weights
+    >>> from specalign.alignment.decoding import ClipPredict
+    >>> ClipPredict().weights
     {'contrast': 1.0, 'predict': 1.0}
     """
 
@@ -152,8 +152,8 @@ class ClipBoth(Clip):
 
     Examples
     --------
-    >>> from specalign.alignment import get_objective
-    >>> get_objective("clip+both", predict=2).weights
+    >>> from specalign.alignment.decoding import ClipBoth
+    >>> ClipBoth(predict=2).weights
     {'contrast': 1.0, 'reconstruct': 1.0, 'predict': 2.0}
     """
 
@@ -183,8 +183,8 @@ class Split(ClipBoth):
 
     Examples
     --------
-    >>> from specalign.alignment import get_objective
-    >>> get_objective("split", private=0.25).n_shared(128)
+    >>> from specalign.alignment.decoding import Split
+    >>> Split(private=0.25).n_shared(128)
     96
     """
 

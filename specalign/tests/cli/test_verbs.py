@@ -135,7 +135,7 @@ def test_train_wrote_an_aligner(survey):
             "--encoder: expected INSTRUMENT=NAME with one of apogee, nirspec, got 'lamost'",
         ),
         (["--encoder", "apogee=nothing"], 1, "no encoder plugin is called 'nothing'; installed: autoencoder, mlp, "),
-        (["--objective", "triplet"], 1, "no objective plugin is called 'triplet'; installed: info_nce, sigmoid"),
+        (["--objective", "triplet"], 1, "no objective plugin is called 'triplet'; installed: clip, "),
     ],
 )
 def test_train_refuses(survey, tmp_path, capsys, extra, code, message):
