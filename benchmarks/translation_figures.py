@@ -41,7 +41,7 @@ def baselines(aligner, train, test, source, target):
     gallery, queries = aligner.embed(train[target]), aligner.embed(test[source])
     found = gallery.search(queries, k=1)
     place = {name: i for i, name in enumerate(train[target].spectrum_id.tolist())}
-    nearest = train[target][np.array([place[name] for name in found["spectrum_id"].tolist()])]
+    nearest = train[target][np.array([place[name] for name in found["neighbour_spectrum_id"].tolist()])]
     rows, good = train[target], ~train[target].mask
     mean = np.where(good, rows.flux, 0).sum(axis=0) / np.maximum(good.sum(axis=0), 1)
     return {BASELINES[0]: Guess(np.broadcast_to(mean, (len(queries), len(mean)))), BASELINES[1]: nearest}
