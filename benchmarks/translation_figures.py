@@ -41,17 +41,19 @@ def baselines(aligner, train, test, source, target):
     gallery, queries = aligner.embed(train[target]), aligner.embed(test[source])
     found = gallery.search(queries, k=1)
     place = {name: i for i, name in enumerate(train[target].spectrum_id.tolist())}
-    nearest = train[target][np.array([place[name] for name in found["neighbour_spectrum_id"].tolist()])]
+    nearest = np.array([place[name] for name in found["neighbour_spectrum_id"].tolist()])
     rows, good = train[target], ~train[target].mask
     mean = np.where(good, rows.flux, 0).sum(axis=0) / np.maximum(good.sum(axis=0), 1)
-    return {BASELINES[0]: Guess(np.broadcast_to(mean, (len(queries), len(mean)))), BASELINES[1]: nearest}
+    flat = np.broadcast_to(mean, (len(queries), len(mean)))
+    guesses = (Guess(flat, np.zeros(flat.shape, bool)), Guess(rows.flux[nearest], rows.mask[nearest]))
+    return dict(zip(BASELINES, guesses, strict=True))
 
 
 class Guess:
-    """Spectra without errors or bad pixels."""
+    """Spectra that state no errors."""
 
-    def __init__(self, flux):
-        self.flux, self.mask, self.ivar = flux, np.zeros(flux.shape, bool), np.full(flux.shape, np.inf)
+    def __init__(self, flux, mask):
+        self.flux, self.mask, self.ivar = flux, mask, np.full(flux.shape, np.inf)
 
 
 def matched(prepared, object_id):

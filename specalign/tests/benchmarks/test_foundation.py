@@ -1,4 +1,4 @@
-"""The study of objectives with decoders: its figures of translated spectra, and the section that they are printed in."""
+"""The study of objectives with decoders: its figures of translated spectra, and the section of the page."""
 
 import json
 from types import SimpleNamespace
@@ -54,9 +54,7 @@ def test_masked_pixels_do_not_count(program):
 
 def row(method, seed, recall=0.4):
     ways = ("lamost -> gaia_xp", "gaia_xp -> lamost")
-    labels = {
-        name: {"mlp": {"teff": {"rmse": 50.0 + seed}}, "knn": {"teff": {"rmse": 1.0}}} for name in ("lamost", "gaia_xp")
-    }
+    kinds = {"mlp": {"teff": {"rmse": 50.0 + seed}}, "knn": {"teff": {"rmse": 1.0}}}
     figure = {"chi2": 1.25, "median_chi2": 0.5, "bias": 0.0, "scatter": 0.021, "stated": 0.02}
     entry = {"all": figure, "bins": []}
     told = {"measured": entry, "noise-free": None, "baselines": {"mean spectrum": figure | {"scatter": 0.3}}}
