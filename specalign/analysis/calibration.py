@@ -121,9 +121,7 @@ def rank_uniformity(ranks, bins=16):
     >>> right, narrow = rng.integers(0, 128, 500), 127 * rng.integers(0, 2, 500)
     >>> ranks = QTable({"object_id": names, "spectrum_id": names, "teff": right, "logg": narrow}, meta=meta)
     >>> rank_uniformity(ranks)["p_value"] > 1e-3
-    <Column name='p_value' dtype='bool' length=2>
-     True
-    False
+    array([ True, False])
     """
     from scipy.stats import chi2
 

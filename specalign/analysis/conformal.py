@@ -217,8 +217,8 @@ class ConformalLabels(Displayed):
                     where = f" in S/N bin {number + 1} of {self.n_bins}" if self.bins else ""
                     raise LabelError(
                         f"{name}: the level {highest:g} needs at least {stars_needed(highest)} calibration stars "
-                        f"with a label, got {count}{where}; give more stars, a larger share (calibration={self.calibration}), "
-                        f"fewer bins or a lower level"
+                        f"with a label, got {count}{where}; give more stars, a larger share "
+                        f"(calibration={self.calibration}), fewer bins or a lower level"
                     )
 
     def _bin_quantiles(self, scores, group):

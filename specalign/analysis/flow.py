@@ -14,7 +14,7 @@ __all__ = ["FlowEnsemble"]
 #: By how much the proposal of a label that is not exactly known is wider than the network's own estimate.
 WIDER = 1.5
 #: Base points of which `FlowEnsemble.predict` takes mean and standard deviation.
-POINTS = 512
+POINTS = 128
 BLOCK = 2**18  # samples that are drawn at a time
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -108,7 +108,7 @@ class FlowEnsemble(StarEnsemble):
         return np.column_stack([vectors * np.sqrt(vectors.shape[1]), np.log(snr)]).astype(np.float32)
 
     def predict(self, inputs):
-        """Mean and standard deviation (Q, L) of the posterior, from 512 quasi-random points, the same for all rows."""
+        """Mean and standard deviation (Q, L) of the posterior, from 128 quasi-random points, the same for all rows."""
         drawn = self._draw(inputs, _normal_points(len(self.scaler.scale), self.seed))
         return drawn.mean(axis=1), drawn.std(axis=1)
 

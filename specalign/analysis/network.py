@@ -125,11 +125,13 @@ class _Perceptron(nn.Module):
 
 def _missing_factor(square, log_variance, noise, there, steps=40):
     """Logarithm (L,) of the factor on e^s with which (y - mean)^2 / (factor e^s + sigma^2) is 1 in the mean."""
+    # as in the likelihood, a label says as much about e^s as e^s is of its variance
+    weight = there * log_variance.exp() / (log_variance.exp() + noise**2)
     low, high = (torch.full((square.shape[1],), end) for end in (LEAST, MOST))
     for _ in range(steps):
         middle = (low + high) / 2
-        ratio = torch.where(there, square / ((log_variance + middle).exp() + noise**2), 0.0).sum(dim=0)
-        too_small = ratio > there.sum(dim=0)
+        ratio = (weight * square / ((log_variance + middle).exp() + noise**2)).sum(dim=0)
+        too_small = ratio > weight.sum(dim=0)
         low, high = torch.where(too_small, middle, low), torch.where(too_small, high, middle)
     return torch.where(there.any(dim=0), (low + high) / 2, 0.0)
 

@@ -106,12 +106,35 @@ class LabelPosterior(Displayed):
         q = np.atleast_1d(np.asarray(q, dtype=float))
         if not ((q >= 0) & (q <= 1)).all():
             raise ValueError(f"q: expected numbers from 0 to 1, got {q.tolist()}")
-        drawn, table = self._sample(n, seed), self._table({"n_samples": n, "seed": seed})
-        found = np.quantile(drawn, q, axis=1)
-        for j, (name, unit) in enumerate(zip(self.scheme.names, self.scheme.units, strict=True)):
-            for place, one in enumerate(q):
-                table[f"{name}_q{100 * one:.6g}"] = with_unit(found[place, :, j], unit)
-        return table
+        return self._quantile_table({f"q{100 * one:.6g}": one for one in q}, n, seed)
+
+    def intervals(self, levels=(0.5, 0.8, 0.95), n=2000, seed=0):
+        """Intervals that leave as much probability on either side.
+
+        Parameters
+        ----------
+        levels : float or sequence of float
+            Probabilities inside, above 0 and below 1.
+        n, seed : int
+            Of the draws that they are taken from.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            object_id, spectrum_id and pairs of columns such as ``teff_lo_80`` and ``teff_hi_80``, in the layout of
+            `specalign.analysis.ConformalLabels`, for `specalign.analysis.interval_coverage`.
+
+        Raises
+        ------
+        ValueError
+            A level is not above 0 and below 1.
+        """
+        levels = np.atleast_1d(np.asarray(levels, dtype=float))
+        if not ((levels > 0) & (levels < 1)).all():
+            raise ValueError(f"levels: expected probabilities above 0 and below 1, got {levels.tolist()}")
+        ends = {f"lo_{100 * level:.6g}": (1 - level) / 2 for level in levels}
+        ends |= {f"hi_{100 * level:.6g}": (1 + level) / 2 for level in levels}
+        return self._quantile_table(ends, n, seed)
 
     def log_prob(self, labels):
         """Natural logarithm of the density of all labels together.
@@ -155,6 +178,15 @@ class LabelPosterior(Displayed):
         pairs = zip(self.scheme.names, self.scheme.units, strict=True)
         values = np.stack([column_values(labels, name, unit)[0] for name, unit in pairs], axis=1)
         return np.where((place >= 0)[:, None], values[place], np.nan)
+
+    def _quantile_table(self, columns, n, seed):
+        """A column a label and quantile, which are named by the ends of the columns' names."""
+        drawn, table = self._sample(n, seed), self._table({"n_samples": n, "seed": seed})
+        found = np.quantile(drawn, list(columns.values()), axis=1)
+        for j, (name, unit) in enumerate(zip(self.scheme.names, self.scheme.units, strict=True)):
+            for end, values in zip(columns, found[:, :, j], strict=True):
+                table[f"{name}_{end}"] = with_unit(values, unit)
+        return table
 
     def _table(self, meta):
         own = {"label_system": self.scheme.system, "method": self.method}
