@@ -37,6 +37,8 @@ class LabelPosterior(Displayed):
     >>> table = EmbeddingTable(vectors, names, names, "apogee", np.full(40, 50), np.ones(40))
     >>> labels = QTable({"object_id": names, "teff": (4000 + 1000 * angle) * u.K})
     >>> posterior = LabelModel("linear").fit(table, labels).posterior(table[:3])
+    >>> type(posterior).__name__
+    'LabelPosterior'
     >>> posterior.samples(100, seed=1)["teff"].shape
     (3, 100)
     >>> posterior.quantiles([0.16, 0.84]).colnames

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from astropy.table import QTable
 
-from specalign import EmbeddingTable, LabelModel
+from specalign import EmbeddingTable, LabelModel, get_instrument
 from specalign.analysis.ensemble import label_noise
-from specalign.exceptions import LabelError, MissingExtraError, SpecalignError, SpectrumError
+from specalign.exceptions import LabelError, MissingExtraError, SpecalignError, SpectrumError, VelocityWarning
 from specalign.tests.analysis.conftest import make_table
 
 HAS_ZUKO = importlib.util.find_spec("zuko") is not None
@@ -211,6 +211,28 @@ def test_velocity_and_extinction_are_labels(survey, method):
     assert (predicted["radial_velocity"] < 0 * u.km / u.s).any()
     assert predicted["a_v"].unit == u.mag
     assert model.posterior(nirspec[:2]).samples(3)["a_v"].unit == u.mag
+
+
+def test_velocities_are_known_of_spectra_in_the_frame_of_the_observation():
+    """One line, moved by the velocity; at rest, it stays where it is, and says nothing."""
+    apogee, rng, names = get_instrument("apogee"), np.random.default_rng(1), np.arange(60).astype(str)
+    velocity = rng.uniform(-100, 100, 60) * u.km / u.s
+    axis = np.arange(15900, 16100, 0.2)
+    place = 16000 * (1 + velocity.to_value(u.km / u.s) / 299792.458)
+    flux = 1 - 0.5 * np.exp(-0.5 * ((axis - place[:, None]) / 3) ** 2) + 0.002 * rng.normal(size=(60, len(axis)))
+    given = {"spectral_axis": axis * u.AA, "object_id": names, "frame": "barycentric", "normalized": True}
+    with pytest.warns(VelocityWarning, match="stay in the barycentric frame"):
+        observed = apogee.prepare_arrays(flux, np.full(flux.shape, 1e5), **given)
+    rest = apogee.prepare_arrays(flux, np.full(flux.shape, 1e5), radial_velocity=velocity, **given)
+    labels, error = QTable({"object_id": names, "radial_velocity": velocity}), {}
+    for frame, rows in (("observed", observed), ("rest", rest)):
+        seen = rows.flux[:, (~rows.mask).all(axis=0)]
+        vectors = np.column_stack([np.ones(60), np.linalg.svd(seen - seen.mean(axis=0))[0][:, :5]])
+        table = EmbeddingTable(vectors, names, names, "apogee", np.ones(60), np.ones(60))
+        model = LabelModel("linear").fit(table[:40], labels, names=["radial_velocity"])
+        error[frame] = (model.predict(table[40:])["radial_velocity"] - velocity[40:]).value.std()
+    assert error["observed"] < 15
+    assert error["rest"] > 40
 
 
 def test_errors_in_other_units_and_unknown_ones(survey):
