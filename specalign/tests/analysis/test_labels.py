@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 
 import astropy.units as u
 import numpy as np
@@ -18,7 +19,7 @@ OPTIONS = {
 }
 QUICK = OPTIONS | {
     "mlp": {"hidden": 16, "members": 2, "max_epochs": 2},
-    "flow": {"hidden": 16, "members": 2, "max_epochs": 2},
+    "flow": {"hidden": 16, "members": 2, "transforms": 1, "max_epochs": 2},
 }
 
 
@@ -27,12 +28,17 @@ def split(table, start=150):
     return table[number < start], table[number >= start]
 
 
-@pytest.fixture(params=list(OPTIONS))
+NEEDS_ZUKO = pytest.mark.skipif(importlib.util.find_spec("zuko") is None, reason="needs zuko")
+FLOW = pytest.param("flow", marks=NEEDS_ZUKO)
+SLOW_FLOW = pytest.param("flow", marks=[NEEDS_ZUKO, pytest.mark.slow])
+
+
+@pytest.fixture(params=["knn", "linear", "mlp", SLOW_FLOW])
 def model(request):
     return LabelModel(request.param, **OPTIONS[request.param])
 
 
-@pytest.fixture(params=list(QUICK))
+@pytest.fixture(params=["knn", "linear", "mlp", FLOW])
 def quick(request):
     """For what does not depend on how well a model is trained."""
     return LabelModel(request.param, **QUICK[request.param])

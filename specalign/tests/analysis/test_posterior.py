@@ -19,7 +19,7 @@ QUICK = {
     "knn": {"k": 20},
     "linear": {},
     "mlp": {"hidden": 16, "members": 1, "max_epochs": 4},
-    "flow": {"hidden": 16, "members": 2, "max_epochs": 4},
+    "flow": {"hidden": 16, "members": 2, "transforms": 1, "max_epochs": 4},
 }
 METHODS = [pytest.param(name, marks=needs_zuko if name == "flow" else ()) for name in QUICK]
 WITH_DENSITY = [name for name in METHODS if name.values[0] != "knn"]
@@ -154,6 +154,7 @@ def test_errors_of_the_catalogue_enter_the_loss(noisy, method):
     assert predicted[True].meta["density"] > predicted[False].meta["density"] + 0.5
 
 
+@pytest.mark.slow
 @needs_zuko
 def test_a_flow_knows_a_posterior_that_no_normal_distribution_is():
     """Two angles look alike: the posterior has two peaks, and neither is at the mean."""
@@ -167,6 +168,7 @@ def test_a_flow_knows_a_posterior_that_no_normal_distribution_is():
     assert 0.4 < np.mean(drawn > 0) < 0.6
 
 
+@pytest.mark.slow
 @needs_zuko
 def test_a_flow_learns_from_stars_that_lack_labels(survey):
     """Every star lacks one of two labels, so that no row is complete, and none is left out."""
@@ -181,6 +183,7 @@ def test_a_flow_learns_from_stars_that_lack_labels(survey):
         assert np.corrcoef(predicted[name].value, truth[name].value)[0, 1] > 0.95
 
 
+@pytest.mark.slow
 @needs_zuko
 def test_a_flow_uses_the_signal_to_noise_where_it_is_known():
     """Labels scatter more at low S/N, and the direction does not say it."""
