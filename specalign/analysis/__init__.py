@@ -6,14 +6,28 @@ that is looked at before.  The names are imported when first used.
 
 import importlib
 
-_MODULES = ("baselines", "catalogue", "coverage", "labels", "metrics", "search")
+_MODULES = (
+    "baselines",
+    "calibration",
+    "catalogue",
+    "conformal",
+    "coverage",
+    "labels",
+    "metrics",
+    "posterior",
+    "search",
+)
 _PUBLIC = {
+    "ConformalLabels": "conformal",
     "FluxLabelModel": "baselines",
     "LabelModel": "labels",
+    "calibration_ranks": "calibration",
     "compare_catalogues": "catalogue",
     "describe_labels": "catalogue",
     "describe_spectra": "coverage",
     "find_duplicates": "catalogue",
+    "interval_coverage": "calibration",
+    "rank_uniformity": "calibration",
     "select_spanning": "catalogue",
     "unique_stars": "catalogue",
 }

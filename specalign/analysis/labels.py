@@ -2,11 +2,13 @@
 
 >>> from specalign.analysis.labels import METHODS
 >>> METHODS
-('knn', 'linear', 'mlp')
+('knn', 'linear', 'mlp', 'flow')
 """
 
+import functools
 import logging
 
+from specalign.analysis.posterior import Gaussian, LabelPosterior
 from specalign.data.scheme import LabelScheme, PredictedLabels
 from specalign.display import Displayed, brief
 from specalign.exceptions import SpecalignError
@@ -15,7 +17,9 @@ __all__ = ["METHODS", "LabelModel", "LabelScheme", "PredictedLabels"]
 
 log = logging.getLogger(__name__)
 
-METHODS = ("knn", "linear", "mlp")
+METHODS = ("knn", "linear", "mlp", "flow")
+#: Those that weigh a label by its own error.
+WITH_LABEL_ERRORS = ("mlp", "flow")
 
 
 class LabelModel(Displayed):
@@ -27,14 +31,23 @@ class LabelModel(Displayed):
 
     Parameters
     ----------
-    method : {"knn", "linear", "mlp"}
+    method : {"knn", "linear", "mlp", "flow"}
         ``knn``: mean of the nearest rows, weighted by how likely each is of the same star; error from their scatter.
         ``k`` rows count: by default all where ``logit_scale`` is given or known of the table, and 10 where not.
         ``linear``: ridge regression (``alphas``, ``folds``, ``seed``), error from stars held out in turn.
         ``mlp``: ensemble of small perceptrons (``hidden``, ``members``, ``max_epochs``, ``seed``, ...; see
         `specalign.analysis.network.NetworkEnsemble`), errors row by row, calibrated on held-out stars.
+        ``flow``: the density of all labels together by normalising flows (``hidden``, ``members``, ``max_epochs``,
+        ``snr``, ``seed``, ...; see `specalign.analysis.flow.FlowEnsemble`; needs the extra ``posterior``).
     **options
         Of the method.
+
+    Raises
+    ------
+    ValueError
+        The method is unknown.
+    MissingExtraError
+        What the method needs is not installed.
 
     Examples
     --------
@@ -76,7 +89,7 @@ class LabelModel(Displayed):
             | self._scheme._facts()
         )
 
-    def fit(self, table, labels, system=None, names=None):
+    def fit(self, table, labels, system=None, names=None, label_errors=True):
         """Learn from the rows of a table whose object is among the labelled ones.
 
         Parameters
@@ -87,7 +100,11 @@ class LabelModel(Displayed):
         system : str, optional
             Name of the label system; by default ``labels.meta["label_system"]``.
         names : sequence of str, optional
-            Which columns; by default all that are labels.
+            Which columns; by default all that are labels.  Velocities are labels only where they are named.
+        label_errors : bool
+            Use the columns ``*_err`` of the label table, where there are any: ``mlp`` and ``flow`` then learn the true
+            label, of which the catalogue's is a measurement, and their errors do not contain the catalogue's.  An
+            error that is not known, or not positive, is the median one of its label.  The other methods ignore them.
 
         Returns
         -------
@@ -101,8 +118,9 @@ class LabelModel(Displayed):
             An object is labelled twice, or no row has a label.
         """
         self._scheme, rows, values = LabelScheme.from_table(labels, table.object_id, system, names)
-        scale = {"logit_scale": table.logit_scale} if self.method == "knn" else {}
-        self._regressor.fit(table.vectors[rows], values, table.object_id[rows], **scale)
+        known = table[rows]
+        extra = self._extra(labels, known, values, label_errors)
+        self._regressor.fit(_inputs(self._regressor, known, True), values, known.object_id, **extra)
         # without rows it still knows its space, grids and number of dimensions
         self._space = table[:0]
         log.info(
@@ -115,6 +133,19 @@ class LabelModel(Displayed):
         )
         return self
 
+    def _extra(self, labels, known, values, label_errors):
+        """What else the method learns from."""
+        self._noisy = ()
+        if self.method == "knn":
+            return {"logit_scale": known.logit_scale}
+        if self.method not in WITH_LABEL_ERRORS or not label_errors:
+            return {}
+        from specalign.analysis.ensemble import label_noise
+
+        noise = label_noise(values, self._scheme.errors(labels, known.object_id))
+        self._noisy = tuple(name for name, column in zip(self._scheme.names, noise.T, strict=True) if column.any())
+        return {"errors": noise}
+
     def predict(self, table):
         """Labels of every row, in the order of the rows.
 
@@ -126,22 +157,76 @@ class LabelModel(Displayed):
         -------
         labels : PredictedLabels
             object_id, spectrum_id and for each label its value and ``*_err``, with units;
-            meta has ``label_system``, ``method`` and the numbers of rows that were learned from.
+            meta has ``label_system``, ``method``, the numbers of rows that were learned from, and of which labels the
+            catalogue's errors were used (``label_errors``).
 
         Raises
         ------
         GridMismatchError
             The table is from another aligner than the one that the model was fitted on.
         """
+        values, errors = self._regressor.predict(self._asked(table))
+        meta = {"method": self.method, "options": dict(self.options), "space": table.space}
+        meta["label_errors"] = list(self._noisy)
+        return self._scheme.to_table(table.object_id, table.spectrum_id, values, errors, meta)
+
+    def posterior(self, table):
+        """Posterior of the labels of every row.
+
+        Parameters
+        ----------
+        table : `~specalign.EmbeddingTable`
+
+        Returns
+        -------
+        `~specalign.analysis.posterior.LabelPosterior`
+            Of ``flow``, the density that it learned.  Of ``knn``, training stars with their weights: samples and
+            quantiles, but no density; stars that lack a label are left out.  Of ``linear`` and ``mlp``, independent
+            normal distributions with the values and errors of `predict`.
+
+        Raises
+        ------
+        GridMismatchError
+            As `predict`.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> import numpy as np
+        >>> from astropy.table import QTable
+        >>> from specalign import EmbeddingTable, LabelModel
+        >>> names = ["a", "b", "c"]
+        >>> table = EmbeddingTable(np.eye(3), names, names, "apogee", [50] * 3, [1] * 3)
+        >>> labels = QTable({"object_id": names, "teff": [4000, 5000, 6000] * u.K})
+        >>> model = LabelModel("knn", k=2).fit(table, labels)
+        >>> model.posterior(table[:1]).samples(500)["teff"].shape
+        (1, 500)
+        """
+        inputs, regressor = self._asked(table), self._regressor
+        source = regressor if hasattr(regressor, "sample") else Gaussian(*regressor.predict(inputs))
+        own = (inputs,) if source is regressor else ()
+        sample = functools.partial(source.sample, *own)
+        density = functools.partial(source.log_prob, *own) if hasattr(source, "log_prob") else None
+        return LabelPosterior(self._scheme, table.object_id, table.spectrum_id, self.method, sample, density)
+
+    def _asked(self, table):
+        """Inputs of the rows of a table that must be of the space that the model was fitted in."""
         if self._space is None:
             raise SpecalignError("the LabelModel has not been fitted; call fit(table, labels) first")
         self._space.check_same_space(table)
-        values, errors = self._regressor.predict(table.vectors)
-        meta = {"method": self.method, "options": dict(self.options), "space": table.space}
-        return self._scheme.to_table(table.object_id, table.spectrum_id, values, errors, meta)
+        return _inputs(self._regressor, table)
+
+
+def _inputs(regressor, table, fitting=False):
+    own = getattr(regressor, "inputs", None)
+    return table.vectors if own is None else own(table.vectors, table.snr, fitting)
 
 
 def _regressor(method, options):
+    if method == "flow":
+        from specalign.analysis.flow import FlowEnsemble
+
+        return FlowEnsemble(**options)
     if method == "mlp":
         from specalign.analysis.network import NetworkEnsemble
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from specalign import ops
 from specalign.data.scaling import ColumnScaler
+from specalign.exceptions import LabelError
 
 __all__ = ["LinearProbe", "NearestNeighbours"]
 
@@ -65,6 +66,27 @@ class NearestNeighbours:
                 values[:, columns], errors[:, columns] = estimate(inputs, self.vectors[rows], near)
         return values, errors
 
+    def sample(self, inputs, n, seed):
+        """Labels (Q, n, L) of training rows, drawn with their weights; rows that lack a label are left out."""
+        complete = np.flatnonzero(np.isfinite(self.labels).all(axis=1))
+        if not complete.size:
+            raise LabelError(
+                f"expected training rows with every label to draw from, got none of {len(self.labels)}; "
+                f"fit with fewer names=[...]"
+            )
+        gallery, labels = self.vectors[complete], self.labels[complete]
+        rng = np.random.default_rng(seed)
+        blocks = np.array_split(inputs, max(1, -(-len(inputs) * len(gallery) // BLOCK)))
+        return np.concatenate([labels[_drawn(*self._choices(block, gallery), n, rng)] for block in blocks])
+
+    def _choices(self, queries, gallery):
+        """Weights (Q, k) and rows (Q, k) that count for each query."""
+        if self.k is None and self.scale is not None:
+            rows = np.broadcast_to(np.arange(len(gallery)), (len(queries), len(gallery)))
+            return self._weights(_similarity(queries, gallery)), rows
+        similarity, found = ops.topk_similarity(queries, gallery, min(self.k or 10, len(gallery)))
+        return self._weights(similarity.numpy().astype(float)), found.numpy()
+
     def _of_all(self, queries, gallery, labels):
         """Mean and error (Q, L), in blocks, so that no matrix of all similarities is ever there."""
         blocks = np.array_split(queries, max(1, -(-len(queries) * len(gallery) // BLOCK)))
@@ -72,8 +94,8 @@ class NearestNeighbours:
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def _of_nearest(self, queries, gallery, labels):
-        similarity, found = ops.topk_similarity(queries, gallery, min(self.k or 10, len(gallery)))
-        return _weighted(self._weights(similarity.numpy().astype(float)), labels[found.numpy()])
+        weight, found = self._choices(queries, gallery)
+        return _weighted(weight, labels[found])
 
     def _weights(self, similarity):
         behind = similarity.max(axis=1, keepdims=True) - similarity
@@ -83,6 +105,14 @@ class NearestNeighbours:
             behind = self.scale * behind
         weight = np.exp(-behind)
         return weight / weight.sum(axis=1, keepdims=True)
+
+
+def _drawn(weight, rows, n, rng):
+    """Rows (Q, n), each as often as its weight says."""
+    reached = np.cumsum(weight, axis=1)
+    chance = rng.random((len(weight), n)) * reached[:, -1:]
+    place = np.stack([np.searchsorted(*pair, side="right") for pair in zip(reached, chance, strict=True)])
+    return np.take_along_axis(rows, np.minimum(place, rows.shape[1] - 1), axis=1)
 
 
 def _similarity(queries, gallery):

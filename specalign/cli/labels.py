@@ -22,7 +22,7 @@ def add_arguments(parser):
     parser.add_argument("queries", nargs="+", metavar="FILE", help="files that `specalign embed` wrote")
     parser.add_argument("--reference", nargs="+", required=True, metavar="FILE", help="embeddings of labelled stars")
     add_label_file(parser, required=True)
-    parser.add_argument("--model", choices=["knn", "linear", "mlp"], default="knn", help="how labels follow")
+    parser.add_argument("--model", choices=["knn", "linear", "mlp", "flow"], default="knn", help="how labels follow")
     parser.add_argument("--output", metavar="FILE", help="where the table goes: .ecsv or .csv")
 
 

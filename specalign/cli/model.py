@@ -27,7 +27,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--reference", nargs="+", default=[], metavar="NAME", help="whose spectra are learned from; by default all"
     )
-    parser.add_argument("--method", choices=["knn", "linear", "mlp"], default="knn", help="how labels follow")
+    parser.add_argument("--method", choices=["knn", "linear", "mlp", "flow"], default="knn", help="how labels follow")
     parser.add_argument("--note", default="", help="a line that goes with every prediction")
     parser.add_argument("--science", choices=["yes", "no"], default="yes", help="no: predictions are marked as a trial")
     parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")

@@ -5,6 +5,8 @@
 True
 """
 
+import re
+
 import astropy.units as u
 import numpy as np
 from astropy.units.function import FunctionUnitBase
@@ -19,6 +21,9 @@ SENTINEL = -9000.0
 #: Columns that catalogues carry beside labels.
 NOT_LABELS = {"object_id", "spectrum_id", "ra", "dec", "snr", "radial_velocity", "velocity_applied", "parallax",
               "distance", "flag", "flags", "epoch", "mjd"}  # fmt: skip
+
+#: Ends of names of what goes with a label: errors, flags, ends of intervals such as teff_lo_95, quantiles.
+NOT_LABEL_ENDS = re.compile(r"(_err|_flag|_(lo|hi)_[\d.]+|_q[\d.]+)$")
 
 
 def label_names(table):
@@ -45,7 +50,7 @@ def label_names(table):
 
 def _is_label(table, name):
     column = table[name]
-    if name in NOT_LABELS or name.endswith(("_err", "_flag")) or getattr(column, "ndim", 2) != 1:
+    if name in NOT_LABELS or NOT_LABEL_ENDS.search(name) or getattr(column, "ndim", 2) != 1:
         return False
     if column.dtype.kind != "f":
         return False

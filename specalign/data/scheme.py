@@ -120,6 +120,28 @@ class LabelScheme(Displayed):
         scheme = cls(names, units, _system(labels, system), len(rows), len(object_id) - len(rows))
         return scheme, rows, values[rows]
 
+    def errors(self, labels, object_id):
+        """Stated errors (n, L) float64 of labels of some objects, from the columns ``*_err``; NaN where not known.
+
+        Parameters
+        ----------
+        labels : `~astropy.table.QTable`
+            object_id (once each); an error has the unit of a difference of two values of its label.
+        object_id : (n,) str
+
+        Raises
+        ------
+        LabelError
+            An error has no unit, or one that cannot be converted.
+        """
+        place = match_rows(object_id, labels["object_id"])
+        errors = np.full((len(place), len(self.names)), np.nan)
+        for j, (name, unit) in enumerate(zip(self.names, self.units, strict=True)):
+            if f"{name}_err" in labels.colnames:
+                stated = column_values(labels, f"{name}_err", difference_unit(unit))[0][place]
+                errors[:, j] = np.where((place >= 0) & np.isfinite(stated) & (stated > 0), stated, np.nan)
+        return errors
+
     def to_table(self, object_id, spectrum_id, values, errors, meta):
         """A row a spectrum: its identifiers, labels and their errors."""
         table = PredictedLabels({"object_id": object_id, "spectrum_id": spectrum_id})

@@ -10,6 +10,7 @@ _PUBLIC = {
     "Section": "report",
     "plot_abundance": "catalogue",
     "plot_before_after": "spectra",
+    "plot_calibration": "calibration",
     "plot_corner": "catalogue",
     "plot_density": "catalogue",
     "plot_embedding": "space",

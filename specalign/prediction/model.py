@@ -125,7 +125,7 @@ class LabelTransfer(Displayed):
         training : sequence of `~specalign.PreparedSpectra`
             The spectra that the aligner was trained on, of each instrument that the model is to label: new spectra are
             compared with them, and the errors are checked on those that have labels.
-        method : {"knn", "linear", "mlp"}
+        method : {"knn", "linear", "mlp", "flow"}
             See `~specalign.LabelModel`.
         options : dict, optional
             Of the method; JSON-like.

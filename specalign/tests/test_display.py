@@ -18,6 +18,7 @@ from specalign.alignment import History, LabelHistory, LabelRegressor
 from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.objectives import InfoNCE
 from specalign.analysis.baselines import FluxLabelModel
+from specalign.analysis.conformal import ConformalLabels
 from specalign.analysis.network import NetworkEnsemble
 from specalign.data.label_systems import LabelSystem
 from specalign.data.loading import StarLoader, join_stars
@@ -106,6 +107,7 @@ def loader():
 EXAMPLES = {
     "Aligner": lambda: sa.Aligner(["apogee", "nirspec"]),
     "ColumnScaler": lambda: ColumnScaler("standard", (0.0,), (1.0,)),
+    "ConformalLabels": lambda: ConformalLabels(sa.LabelModel("linear")),
     "Continuum": lambda: Continuum(np.array([[0, 5]])),
     "Contract": lambda: Contract(NASTY, None, {NASTY: None}),
     "DetectorGap": lambda: DetectorGap(1.0, 2.0, 3.0, (NASTY,)),
@@ -120,6 +122,7 @@ EXAMPLES = {
     "LabelErrors": lambda: LabelErrors([1.0], [2.0]),
     "LabelHistory": lambda: LabelHistory(stopped=NASTY),
     "LabelModel": lambda: sa.LabelModel("knn", k=2).fit(embeddings(), labels()),
+    "LabelPosterior": lambda: sa.LabelModel("knn", k=2).fit(embeddings(), labels()).posterior(embeddings()),
     "LabelRegressor": lambda: LabelRegressor("starnet"),
     "LabelScaling": lambda: LabelScaling.fit(labels()),
     "LabelScheme": lambda: LabelScheme.from_table(labels(), labels()["object_id"])[0],

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 
 import astropy.units as u
 import numpy as np
@@ -10,8 +11,16 @@ from specalign import EmbeddingTable, LabelModel, metrics
 from specalign.exceptions import GridMismatchError, LabelError, MatchError, SpecalignError
 from specalign.tests.analysis.conftest import make_table
 
-OPTIONS = {"knn": {"k": 5}, "linear": {}, "mlp": {"hidden": 64, "members": 2, "max_epochs": 50}}
-QUICK = OPTIONS | {"mlp": {"hidden": 16, "members": 2, "max_epochs": 2}}
+OPTIONS = {
+    "knn": {"k": 5},
+    "linear": {},
+    "mlp": {"hidden": 64, "members": 2, "max_epochs": 50},
+    "flow": {"hidden": 32, "members": 1, "max_epochs": 40},
+}
+QUICK = OPTIONS | {
+    "mlp": {"hidden": 16, "members": 2, "max_epochs": 2},
+    "flow": {"hidden": 16, "members": 2, "transforms": 1, "max_epochs": 2},
+}
 
 
 def split(table, start=150):
@@ -19,12 +28,17 @@ def split(table, start=150):
     return table[number < start], table[number >= start]
 
 
-@pytest.fixture(params=list(OPTIONS))
+NEEDS_ZUKO = pytest.mark.skipif(importlib.util.find_spec("zuko") is None, reason="needs zuko")
+FLOW = pytest.param("flow", marks=NEEDS_ZUKO)
+SLOW_FLOW = pytest.param("flow", marks=[NEEDS_ZUKO, pytest.mark.slow])
+
+
+@pytest.fixture(params=["knn", "linear", "mlp", SLOW_FLOW])
 def model(request):
     return LabelModel(request.param, **OPTIONS[request.param])
 
 
-@pytest.fixture(params=list(QUICK))
+@pytest.fixture(params=["knn", "linear", "mlp", FLOW])
 def quick(request):
     """For what does not depend on how well a model is trained."""
     return LabelModel(request.param, **QUICK[request.param])
@@ -97,7 +111,7 @@ def test_missing_labels_are_left_out_label_by_label(survey, quick):
     holed = LabelModel(quick.method, **quick.options).fit(apogee, holes).predict(nirspec)
     assert np.isfinite(holed["logg"].value).all()
     assert not np.array_equal(holed["logg"].value, plain["logg"].value)
-    if quick.method != "mlp":  # whose labels share their hidden layers
+    if quick.method not in ("mlp", "flow"):  # whose labels share their hidden layers
         assert np.array_equal(holed["teff"].value, plain["teff"].value)
 
 
@@ -233,7 +247,7 @@ def test_predicting_before_fitting_is_an_error(survey):
 
 
 def test_unknown_method_is_an_error():
-    with pytest.raises(ValueError, match="knn, linear, mlp, got 'forest'"):
+    with pytest.raises(ValueError, match="knn, linear, mlp, flow, got 'forest'"):
         LabelModel("forest")
 
 
