@@ -6,10 +6,11 @@ that is looked at before.  The names are imported when first used.
 
 import importlib
 
-_MODULES = ("baselines", "catalogue", "coverage", "labels", "metrics", "search")
+_MODULES = ("baselines", "catalogue", "coverage", "labels", "metrics", "outliers", "search")
 _PUBLIC = {
     "FluxLabelModel": "baselines",
     "LabelModel": "labels",
+    "OutlierModel": "outliers",
     "compare_catalogues": "catalogue",
     "describe_labels": "catalogue",
     "describe_spectra": "coverage",
