@@ -22,10 +22,10 @@ STEPS = 40  # of a bisection
 def reconstruct(encoder, prepared, *, reference=None, seed=0):
     """Spectra as an encoder gives them back, with what it leaves of normal spectra as their uncertainty.
 
-    Encoders that hide windows run eight times with other windows hidden; a pixel is the mean of the passes that predicted
-    it, and masked where none did.  The variance of a pixel is s^2 such that the median of (f - g)^2 / (1 / ivar + s^2)
-    over reference spectra is that of a squared standard normal number: what the noise of the spectra does not explain,
-    whatever a few outliers among them do.
+    Encoders that hide windows run eight times with other windows hidden; a pixel is the mean of the passes that
+    predicted it, and masked where none did.  The variance of a pixel is s^2 such that the median of
+    (f - g)^2 / (1 / ivar + s^2) over reference spectra is that of a squared standard normal number: what the noise of
+    the spectra does not explain, whatever a few outliers among them do.
 
     Parameters
     ----------
@@ -78,9 +78,7 @@ def reconstruct(encoder, prepared, *, reference=None, seed=0):
 
 def _check(encoder, prepared):
     if not encoder.reconstructs:
-        raise ValueError(
-            f"{type(encoder).__name__} does not reconstruct spectra; 'specformer' and 'autoencoder' do, trained by pretrain"
-        )
+        raise ValueError(f"{type(encoder).__name__} does not reconstruct spectra; 'specformer' and 'autoencoder' do")
     if encoder.n_pixels != prepared.flux.shape[1]:
         raise GridMismatchError(
             f"the encoder takes {encoder.n_pixels} pixels, the spectra have {prepared.flux.shape[1]}"
@@ -104,8 +102,8 @@ def _block(encoder, prepared, rows, seed):
     total, count = torch.zeros(inputs["flux"].shape), torch.zeros(inputs["flux"].shape)
     for _ in range(PASSES):
         found = encoder.reconstruct(**inputs, generator=generator)
-        total += torch.where(found.counted, found.flux, 0)
-        count += found.counted
+        total += torch.where(found.counted, found.flux, 0).cpu()
+        count += found.counted.cpu()
         if bool(found.counted.all()):
             break
     return (total / count.clamp(min=1)).numpy(), (count > 0).numpy()

@@ -1,4 +1,9 @@
-"""How unusual a score is among those of normal stars: p-values that hold for finite samples, and tails beyond them."""
+"""How unusual a score is among those of normal stars: p-values that hold for finite samples, and tails beyond them.
+
+>>> from specalign.analysis.false_alarms import FEWEST_REFERENCE
+>>> FEWEST_REFERENCE
+20
+"""
 
 import math
 
