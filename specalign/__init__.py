@@ -36,6 +36,7 @@ _PUBLIC = {
     "Aligner": "specalign.alignment",
     "EmbeddingTable": "specalign.data.embeddings",
     "LabelModel": "specalign.analysis.labels",
+    "OutlierModel": "specalign.analysis.outliers",
     "PreparedSpectra": "specalign.instruments.prepared",
     "conf": "specalign.config",
     "get_encoder": "specalign.encoders",
@@ -45,6 +46,7 @@ _PUBLIC = {
     "predict": "specalign.prediction",
     "pretrain": "specalign.alignment",
     "read_labels": "specalign.data.labels",
+    "reconstruct": "specalign.alignment",
 }
 
 # Messages of the package go where the user's program sends them, and nowhere by default.

@@ -4,6 +4,7 @@ from specalign.alignment.aligner import Aligner
 from specalign.alignment.history import History, LabelHistory, PretrainingHistory
 from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.pretraining import pretrain
+from specalign.alignment.reconstruction import reconstruct
 from specalign.alignment.regressor import LabelRegressor
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "PretrainingHistory",
     "get_objective",
     "pretrain",
+    "reconstruct",
 ]

@@ -14,6 +14,7 @@ _MODULES = (
     "coverage",
     "labels",
     "metrics",
+    "outliers",
     "posterior",
     "search",
 )
@@ -21,6 +22,7 @@ _PUBLIC = {
     "ConformalLabels": "conformal",
     "FluxLabelModel": "baselines",
     "LabelModel": "labels",
+    "OutlierModel": "outliers",
     "calibration_ranks": "calibration",
     "compare_catalogues": "catalogue",
     "describe_labels": "catalogue",

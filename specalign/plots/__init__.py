@@ -22,6 +22,7 @@ _PUBLIC = {
     "plot_neighbour_labels": "neighbours",
     "plot_neighbour_map": "neighbours",
     "plot_neighbours": "spectra",
+    "plot_outliers": "outliers",
     "plot_overlay": "stars",
     "plot_prepared": "spectra",
     "plot_retrieval": "space",

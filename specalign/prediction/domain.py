@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from specalign import ops
+from specalign.analysis.scores import reduced_chi_square
 from specalign.data.loading import check_good_pixels, read_rows
 from specalign.data.splits import hash_fraction
 from specalign.display import Displayed, brief
@@ -254,11 +255,8 @@ class Sample:
         stated = np.where(prepared.mask[rows], 0, prepared.ivar[rows]).astype(np.float64)
         weight = stated / (float(model.scale) + model.excess.numpy() * stated)
         raw = np.where(prepared.mask[rows], 0, prepared.flux[rows]).astype(np.float64)
-        return mean.numpy(), _mean_square(weight, flux - expected), _correlation(stated, raw, model.mean.numpy())
-
-
-def _mean_square(weight, residual):
-    return np.minimum(weight * residual**2, CLIP).sum(axis=1) / (weight > 0).sum(axis=1)
+        residual = reduced_chi_square(flux - expected, weight, most=CLIP)
+        return mean.numpy(), residual, _correlation(stated, raw, model.mean.numpy())
 
 
 def _correlation(weight, x, y):

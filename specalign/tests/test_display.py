@@ -19,7 +19,9 @@ from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.objectives import InfoNCE
 from specalign.analysis.baselines import FluxLabelModel
 from specalign.analysis.conformal import ConformalLabels
+from specalign.analysis.false_alarms import Tail
 from specalign.analysis.network import NetworkEnsemble
+from specalign.analysis.scores import PairScale
 from specalign.data.label_systems import LabelSystem
 from specalign.data.loading import StarLoader, join_stars
 from specalign.data.scaling import ColumnScaler, LabelScaling
@@ -133,6 +135,8 @@ EXAMPLES = {
     "NetworkEnsemble": lambda: NetworkEnsemble(hidden=8),
     "Origin": lambda: Origin(Path(NASTY)),
     "Outcome": lambda: Outcome(NASTY, NASTY, "missing", Path(NASTY), NASTY),
+    "OutlierModel": lambda: sa.OutlierModel(["neighbours", "residual"]),
+    "PairScale": lambda: PairScale(np.full((20, 2), 50.0), np.full(20, 0.9)),
     "Pivot": lambda: Pivot(3),
     "PixelEdges": lambda: pixel_edges(np.arange(5.0)),
     "Plugin": lambda: Plugin(NASTY, "d", "m", "a"),
@@ -147,6 +151,7 @@ EXAMPLES = {
     "StarLoader": loader,
     "StarSplit": lambda: StarSplit.draw([NASTY, "b"], seed=1),
     "Summary": lambda: summary(encoder()),
+    "Tail": lambda: Tail(np.arange(20.0)),
     "TrainingDomain": lambda: TrainingDomain(None, {"frames": [NASTY]}),
     "Unchanged": Unchanged,
     "VOTable": lambda: VOTable({NASTY: [1, 2]}, {}, {}, 2, ()),

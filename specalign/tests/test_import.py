@@ -72,6 +72,7 @@ def test_the_public_names_are_these():
         "Aligner",
         "EmbeddingTable",
         "LabelModel",
+        "OutlierModel",
         "PreparedSpectra",
         "__version__",
         "conf",
@@ -82,6 +83,7 @@ def test_the_public_names_are_these():
         "predict",
         "pretrain",
         "read_labels",
+        "reconstruct",
     }
 
 
