@@ -1,8 +1,10 @@
 """Several encoders into one shared space, or one of them to labels."""
 
 from specalign.alignment.aligner import Aligner
+from specalign.alignment.encoder_files import load_encoder, save_encoder
 from specalign.alignment.history import History, LabelHistory, PretrainingHistory
 from specalign.alignment.objectives import Objective, get_objective
+from specalign.alignment.origin import SpectraOrigin
 from specalign.alignment.pretraining import pretrain
 from specalign.alignment.regressor import LabelRegressor
 
@@ -13,6 +15,9 @@ __all__ = [
     "LabelRegressor",
     "Objective",
     "PretrainingHistory",
+    "SpectraOrigin",
     "get_objective",
+    "load_encoder",
     "pretrain",
+    "save_encoder",
 ]

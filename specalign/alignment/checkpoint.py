@@ -18,6 +18,7 @@ from specalign.io.files import atomic_write
 
 __all__ = [
     "ALIGNER",
+    "ENCODER",
     "REGRESSOR",
     "Kind",
     "add_member",
@@ -55,6 +56,7 @@ class Kind:
 
 ALIGNER = Kind("aligner", "aligner.json", "weights")
 REGRESSOR = Kind("label regressor", "regressor.json", "regressor")
+ENCODER = Kind("encoder", "encoder.json", "encoder")
 
 
 def weights_digest(tensors):
