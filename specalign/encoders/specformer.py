@@ -35,7 +35,7 @@ class SpecFormer(Encoder):
     ----------
     n_pixels, embed_dim : int
     window, stride : int, optional
-        In pixels; by default at most 64 windows that hardly overlap and leave no pixel out.  With others, what is left
+        In pixels; by default at most 32 windows that hardly overlap and leave no pixel out.  With others, what is left
         behind the last whole window is not used.
     width, depth, heads : int
         Of the transformer.
