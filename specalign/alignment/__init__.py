@@ -7,6 +7,7 @@ from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.origin import SpectraOrigin
 from specalign.alignment.pretraining import pretrain
 from specalign.alignment.regressor import LabelRegressor
+from specalign.alignment.sharing import export_weights, load_weights, pull_from_hub, push_to_hub
 
 __all__ = [
     "Aligner",
@@ -16,8 +17,12 @@ __all__ = [
     "Objective",
     "PretrainingHistory",
     "SpectraOrigin",
+    "export_weights",
     "get_objective",
     "load_encoder",
+    "load_weights",
     "pretrain",
+    "pull_from_hub",
+    "push_to_hub",
     "save_encoder",
 ]
