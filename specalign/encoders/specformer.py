@@ -78,7 +78,7 @@ class SpecFormer(Encoder):
         "The last token = values([mean of f, 0, ..., 0, log10 of its standard deviation]) + context(statistics).",
         "For each blocks.i: t = t + out(attention(qkv(norm(t)))), with multi-head attention (query, key and value are "
         "the thirds of qkv, heads are consecutive parts, scores are divided by sqrt(width / heads), tokens that are "
-        "not seen are no keys); then t = t + Linear4(gelu(Linear1(LayerNorm0(t)))) with the layers of blocks.i.perceptron.",
+        "not seen are no keys); then t = t + Linear4(gelu(Linear1(LayerNorm0(t)))) with blocks.i.perceptron.0, .1, .4.",
         "x = attention of the one query head.query to [key, value] = halves of head.key_value(head.norm(t)), likewise; "
         "the vector is Linear3(gelu(Linear1(LayerNorm0(x)))) with the layers of head.mlp.",
     )
