@@ -10,15 +10,15 @@ import specalign as sa
 PROBES = ("mlp", "linear", "knn")
 
 
-def train_space(train, labels, seed, **options):
+def train_space(train, labels, seed, encoders=None, **options):
     """An `~specalign.Aligner` without any option of the training, and what the training took."""
     start = time.perf_counter()
-    aligner = sa.Aligner(list(train), **options)
+    aligner = sa.Aligner(encoders or list(train), **options)
     history = aligner.fit(train, labels=labels, seed=seed, progress=False)
     return aligner, {"fit_seconds": time.perf_counter() - start, "epochs": len(history.epochs)}
 
 
-def study_space(train, test, labels, known, seed, use_labels=True):
+def study_space(train, test, labels, known, seed, use_labels=True, encoders=None):
     """Everything that is quoted of one space.
 
     Parameters
@@ -30,8 +30,10 @@ def study_space(train, test, labels, known, seed, use_labels=True):
         Labels that each instrument can know.
     use_labels : bool
         Give the training stars' labels to the training.
+    encoders : dict of str to Encoder or str, optional
+        By default those of an aligner.
     """
-    aligner, facts = train_space(train, labels if use_labels else None, seed)
+    aligner, facts = train_space(train, labels if use_labels else None, seed, encoders)
     return facts | figures_of(aligner, train, test, labels, known)
 
 

@@ -18,12 +18,15 @@ from specalign.io.files import atomic_write
 
 __all__ = [
     "ALIGNER",
+    "ENCODER",
     "REGRESSOR",
     "Kind",
     "add_member",
+    "checked_content",
     "load_checkpoint",
     "read_description",
     "read_member",
+    "read_tensors",
     "save_checkpoint",
     "serialized",
     "stated_member",
@@ -55,6 +58,7 @@ class Kind:
 
 ALIGNER = Kind("aligner", "aligner.json", "weights")
 REGRESSOR = Kind("label regressor", "regressor.json", "regressor")
+ENCODER = Kind("encoder", "encoder.json", "encoder")
 
 
 def weights_digest(tensors):
@@ -128,9 +132,20 @@ def load_checkpoint(folder, kind=ALIGNER):
     folder = Path(folder)
     description = read_description(folder / kind.description, kind)
     path, content = stated_member(folder, description.get("weights"), kind, "weights", kind.prefix, ".safetensors")
+    return description, read_tensors(path, content)
+
+
+def read_tensors(path, content):
+    """Named tensors from the bytes of a safetensors file; ``path`` is for messages.
+
+    Raises
+    ------
+    CheckpointError
+        The bytes are something else.
+    """
     _check_header(path, content)
     try:
-        return description, safetensors.torch.load(content)
+        return safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error}); {_COPY}") from error
 
@@ -200,10 +215,20 @@ def stated_member(folder, entry, kind, what, stem, suffix):
             f"{description}: expected a {what} file in this folder called {stem}-*{suffix}, got {entry['file']!r}"
         )
     path = folder / entry["file"]
+    return path, checked_content(path, entry, kind)
+
+
+def checked_content(path, entry, kind):
+    """Content of a file, if it has the ``bytes`` and the ``sha256`` of the entry.
+
+    Raises
+    ------
+    CheckpointError
+    """
     content = read_member(path, entry["bytes"], kind)
     if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise CheckpointError(f"{path}: the content does not have the digest that {kind.description} states; {_COPY}")
-    return path, content
+    return content
 
 
 def _check_header(path, content):

@@ -50,7 +50,15 @@ def scaler_rows(rows, seed):
 
 
 def scale_input(encoder, prepared, rows, seed):
-    """Fit the scaling of the encoder's input to training rows, unless its weights belong to one that it has."""
+    """Fit the scaling of the encoder's input to training rows, unless its weights belong to one that it has.
+
+    Raises
+    ------
+    GridMismatchError
+        An encoder that was trained before knows another grid.
+    """
+    if encoder.origin is not None:
+        encoder.origin.check(prepared)
     if not encoder.scaled:
         if prepared.axis_kind == "wavelength":
             encoder.fit_axis(prepared.spectral_axis.to_value(u.AA, u.spectral()))

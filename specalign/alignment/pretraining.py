@@ -7,6 +7,7 @@ import numpy as np
 
 from specalign.alignment.history import PretrainingHistory
 from specalign.alignment.inputs import scale_input
+from specalign.alignment.origin import SpectraOrigin
 from specalign.alignment.stars import join_prepared
 from specalign.data.loading import check_good_pixels
 from specalign.data.splits import split
@@ -72,15 +73,16 @@ def pretrain(
     Returns
     -------
     Encoder
-        Trained; ``encoder.history`` is a `PretrainingHistory`.  Give it to an `Aligner` or a `LabelRegressor`, as it is
-        or after `~specalign.encoders.Encoder.freeze`.
+        Trained; ``encoder.history`` is a `PretrainingHistory`, ``encoder.origin`` a `SpectraOrigin`.  Give it to an
+        `Aligner` or a `LabelRegressor`, as it is or after `~specalign.encoders.Encoder.freeze`; `save_encoder` writes
+        it into a folder.
 
     Raises
     ------
     ValueError
         The encoder does not reconstruct spectra, or a setting is out of its range.
     GridMismatchError
-        A given encoder takes another number of pixels.
+        A given encoder takes another number of pixels, or was trained on another grid.
     MatchError
         There are fewer than two training stars.
     SpectrumError
@@ -126,7 +128,7 @@ def pretrain(
     train(PretrainingModule({name: encoder}, None, data, settings, history), accelerator=accelerator, devices=1,
           progress=progress)  # fmt: skip
     log.info("%r", history)
-    encoder.history = history
+    encoder.history, encoder.origin = history, SpectraOrigin.of(prepared)
     return encoder
 
 

@@ -11,8 +11,9 @@ import torch
 from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.checkpoint import REGRESSOR, stated_member
 from specalign.alignment.decoders import FactorDecoder
-from specalign.alignment.history import History, LabelHistory
+from specalign.alignment.history import History, LabelHistory, PretrainingHistory
 from specalign.alignment.objectives import Objective, check_objective
+from specalign.alignment.origin import SpectraOrigin, software_versions
 from specalign.alignment.targets import LabelScaler
 from specalign.data.scaling import METHODS, ColumnScaler
 from specalign.data.scheme import LabelScheme
@@ -23,16 +24,20 @@ from specalign.instruments.prepared import InstrumentRecord
 from specalign.plugins import find_plugins, load_plugin
 
 __all__ = [
+    "AXIS",
     "Parts",
     "RegressorParts",
     "filled",
     "plugin_name",
     "restore",
+    "restore_encoder",
     "restore_regressor",
     "restore_split",
     "split_content",
     "tensors",
 ]
+
+AXIS = "grid.spectral_axis"  # the name of an encoder's wavelengths among its tensors
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,11 @@ def restore_regressor(description, stored, folder):
     return _checked(_restore_regressor, description, stored, folder)
 
 
+def restore_encoder(description, stored, folder):
+    """An encoder with its history, and the `SpectraOrigin` of its training, likewise."""
+    return _checked(_restore_encoder, description, stored, folder)
+
+
 def split_content(split):
     """A split as `StarSplit.save` writes it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +150,17 @@ def _checked(build, description, stored, folder):
             raise CheckpointError(f"{folder}: {error}") from error
         raise CheckpointError(
             f"{folder}: the description does not fit the weights or this version ({type(error).__name__}: {error})"
+            f"{_other_software(description)}"
         ) from error
+
+
+def _other_software(description):
+    """What wrote a file, where it says so."""
+    written = description.get("software") if isinstance(description, dict) else None
+    if not isinstance(written, dict):
+        return ""
+    other = [f"{name} {written.get(name)} (here {here})" for name, here in software_versions().items()]
+    return f"; it was written with {', '.join(other)}"
 
 
 def _restore(description, stored):
@@ -189,6 +209,18 @@ def _restore_regressor(description, stored):
     _check_left(stored, taken)
     record, history = InstrumentRecord(**description["record"]), LabelHistory.from_dict(description["history"])
     return RegressorParts(*_choice(description), encoder, head, scaler, scheme, errors, record, history)
+
+
+def _restore_encoder(description, stored):
+    taken, axis = {AXIS}, description["axis"]
+    encoder = _encoder(description, stored, "encoders.spectra.", taken)
+    _check_left(stored, taken)
+    history = description["history"]
+    encoder.history = None if history is None else PretrainingHistory.from_dict(history)
+    wavelength = u.Quantity(stored[AXIS].numpy(), axis["unit"])
+    if wavelength.shape != (encoder.n_pixels,):
+        raise CheckpointError(f"expected {encoder.n_pixels} wavelengths, got {wavelength.shape}")
+    return encoder, SpectraOrigin(InstrumentRecord(**description["record"]), wavelength, axis["kind"])
 
 
 def _check_left(stored, taken):

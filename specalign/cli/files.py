@@ -8,6 +8,7 @@ __all__ = [
     "chosen_instruments",
     "expand",
     "progress_bar",
+    "read_options",
     "read_spectra",
     "wants_progress",
 ]
@@ -58,11 +59,12 @@ def chosen_instruments(arguments):
     if arguments.option and len(names) != 1:
         raise UsageError("--option needs one --instrument" if names else "--option needs --instrument")
     if names:
-        return [get_instrument(name, **_options(arguments.option)) for name in names]
+        return [get_instrument(name, **read_options(arguments.option)) for name in names]
     return [get_instrument(p.name) for p in find_plugins("instruments") if p.distribution == "specalign"]
 
 
-def _options(pairs):
+def read_options(pairs):
+    """What follows ``--option``: dict of the keys to the values, as YAML has them."""
     import yaml
 
     wrong = [pair for pair in pairs if "=" not in pair]

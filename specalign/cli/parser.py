@@ -11,8 +11,8 @@ from specalign import __version__
 __all__ = ["VERBS", "build_parser"]
 
 VERBS = (
-    "quickstart", "instruments", "plugins", "inspect", "study", "prepare", "train", "embed", "search", "labels",
-    "report", "model", "predict", "fetch",
+    "quickstart", "instruments", "plugins", "inspect", "study", "prepare", "pretrain", "train", "embed", "search",
+    "labels", "report", "model", "predict", "fetch",
 )  # fmt: skip
 
 LEVELS = ("debug", "info", "warning", "error")

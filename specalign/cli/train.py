@@ -4,11 +4,14 @@ Rows are joined by object_id. Stars that only one instrument has are counted and
 left out of the contrast. The aligner is saved as a folder of weights and JSON.
 """
 
+from pathlib import Path
+
 from specalign.cli.files import UsageError, wants_progress
 from specalign.exceptions import MatchError
 
 EXAMPLE = """
     specalign train prepared/ --output aligner/ --max-epochs 40
+    specalign train prepared/ --encoder lamost=lamost-encoder/ --freeze lamost
     specalign train prepared/ --encoder apogee=starnet --labels allStar.fits --system aspcap-dr17
 """
 
@@ -25,7 +28,14 @@ def add_arguments(parser):
     )
     parser.add_argument("--output", default="aligner", metavar="FOLDER", help="where the aligner goes")
     parser.add_argument(
-        "--encoder", nargs="+", default=[], metavar="INSTRUMENT=NAME", help="encoders other than the default one"
+        "--encoder",
+        nargs="+",
+        default=[],
+        metavar="INSTRUMENT=NAME",
+        help="encoders other than the default one: a name, or a folder that `specalign pretrain` wrote",
+    )
+    parser.add_argument(
+        "--freeze", nargs="+", default=[], metavar="INSTRUMENT", help="whose pre-trained encoder trains its head alone"
     )
     parser.add_argument("--objective", default="info_nce", metavar="NAME", help="what the training makes small")
     add_label_file(parser, required=False)
@@ -69,4 +79,21 @@ def _encoders(arguments, prepared):
         raise UsageError(f"--encoder: expected INSTRUMENT=NAME with one of {', '.join(prepared)}, got {unknown[0]!r}")
     if len(prepared) < 2:
         raise MatchError(f"expected spectra of two instruments or more, got {', '.join(prepared)}")
-    return {name: chosen.get(name, "mlp") for name in prepared} if chosen else list(prepared)
+    encoders = {name: _encoder(name, chosen.get(name, "mlp"), arguments) for name in prepared}
+    for name in arguments.freeze:
+        if isinstance(encoders.get(name), (str, type(None))):
+            raise UsageError(f"--freeze: expected instruments whose --encoder is a pre-trained one, got {name!r}")
+        encoders[name].freeze()
+    return encoders if chosen else list(prepared)
+
+
+def _encoder(name, choice, arguments):
+    """The name of a plugin, or the pre-trained encoder of a folder."""
+    from specalign.alignment import load_encoder
+
+    if not Path(choice).is_dir() and Path(choice).name == choice:
+        return choice
+    encoder = load_encoder(choice)
+    if encoder.embed_dim != arguments.embed_dim:
+        raise UsageError(f"--embed-dim: expected {encoder.embed_dim} as {choice} has, got {arguments.embed_dim}")
+    return encoder

@@ -10,7 +10,7 @@ from torch import nn
 
 from specalign.encoders.base import Encoder, positive
 from specalign.encoders.residual import ResidualBlock
-from specalign.encoders.standardized import STATISTICS, Reconstruction, Standardizer
+from specalign.encoders.standardized import RECIPE, STATISTICS, Reconstruction, Standardizer
 
 __all__ = ["PUBLISHED", "AutoEncoder"]
 
@@ -61,6 +61,15 @@ class AutoEncoder(Encoder):
     """
 
     reconstructs = True
+    recipe = (
+        *RECIPE,
+        "x = stem([z * weight]) + worth.weight @ weight + context.weight @ statistics; with standardize = "
+        '"spectrum" the first two statistics follow z * weight in the brackets.',
+        "x = x + Linear4(gelu(Linear1(LayerNorm0(x)))) for each of encoder.0 ... encoder.(blocks - 1), with the layers "
+        "encoder.i.0, .1 and .4, the exact gelu and a LayerNorm with epsilon 1e-5.",
+        "code = Linear(LayerNorm(x)) with encoder.(blocks + 1) and encoder.(blocks).",
+        "The vector is Linear3(gelu(Linear1(LayerNorm0(code)))) with the layers of head.",
+    )
 
     def __init__(
         self,

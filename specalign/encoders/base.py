@@ -70,6 +70,11 @@ class Encoder(nn.Module, Displayed):
     rate = 1.0
     #: Was trained before, or comes from a file: its weights belong to the scaling of the input that it has.
     scaled = False
+    #: How vectors follow from flux, ivar and mask, in sentences that name its tensors; published weights carry them.
+    recipe = ()
+    #: What happened in its training without labels, and which spectra it saw; see `specalign.pretrain`.
+    history = None
+    origin = None
 
     def __init__(self, n_pixels, embed_dim=128):
         super().__init__()

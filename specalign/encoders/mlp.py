@@ -43,6 +43,16 @@ class ResidualMLP(Encoder):
     """
 
     summarizes = True
+    recipe = (
+        "f = clip(flux, scaler.mean - 20 scaler.std, scaler.mean + 20 scaler.std) - factors.mean, and 0 in bad pixels.",
+        "w = ivar / (factors.scale + factors.excess * ivar); with B = factors.basis (n_pixels, n_factors): "
+        "A = B^T diag(w) B, b = B^T (w f). Spectra that state correlated noise have its inverse covariance for it.",
+        "C = inverse of (identity + A); m = C b; s = square root of the diagonal of C.",
+        "x = stem.weight @ [m, 0.6 ln(max(s, 1e-12)), clip(log10(snr), -1, 4) - 1.5] + stem.bias.",
+        "x = x + Linear4(gelu(Linear1(LayerNorm0(x)))) for each blocks.i, with the layers blocks.i.0, .1 and .4, the "
+        "exact gelu and a LayerNorm with epsilon 1e-5.",
+        "The vector is Linear(LayerNorm(x)) with head.1 and head.0.",
+    )
 
     def __init__(self, n_pixels, embed_dim=128, n_factors=64, width=256, depth=3, dropout=0.0):
         super().__init__(n_pixels, embed_dim)

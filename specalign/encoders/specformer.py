@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from specalign.encoders.base import Encoder, positive
 from specalign.encoders.residual import ResidualBlock
-from specalign.encoders.standardized import STATISTICS, Reconstruction, Standardizer
+from specalign.encoders.standardized import RECIPE, STATISTICS, Reconstruction, Standardizer
 from specalign.encoders.windows import PositionCode, hidden_windows, joined, uncovered, window_layout
 
 __all__ = ["PUBLISHED", "SpecFormer"]
@@ -35,7 +35,7 @@ class SpecFormer(Encoder):
     ----------
     n_pixels, embed_dim : int
     window, stride : int, optional
-        In pixels; by default at most 64 windows that hardly overlap and leave no pixel out.  With others, what is left
+        In pixels; by default at most 32 windows that hardly overlap and leave no pixel out.  With others, what is left
         behind the last whole window is not used.
     width, depth, heads : int
         Of the transformer.
@@ -68,6 +68,20 @@ class SpecFormer(Encoder):
     """
 
     reconstructs = True
+    recipe = (
+        *RECIPE,
+        "Window k has the pixels k * stride ... k * stride + window - 1; windows that would go beyond the end are left "
+        "out. It is seen where one of its pixels is used.",
+        "token k = values([z * weight of its pixels, 0]) + worth.weight @ (1 - weight of its pixels).",
+        "p = mean of log_wavelength over its pixels, phase = p * position.frequency, "
+        "[gain, place] = position.linear([sin(phase), cos(phase)]), halves; token k = token k * gain + place.",
+        "The last token = values([mean of f, 0, ..., 0, log10 of its standard deviation]) + context(statistics).",
+        "For each blocks.i: t = t + out(attention(qkv(norm(t)))), with multi-head attention (query, key and value are "
+        "the thirds of qkv, heads are consecutive parts, scores are divided by sqrt(width / heads), tokens that are "
+        "not seen are no keys); then t = t + Linear4(gelu(Linear1(LayerNorm0(t)))) with blocks.i.perceptron.0, .1, .4.",
+        "x = attention of the one query head.query to [key, value] = halves of head.key_value(head.norm(t)), likewise; "
+        "the vector is Linear3(gelu(Linear1(LayerNorm0(x)))) with the layers of head.mlp.",
+    )
     rate = 0.25  # with 2e-3 the vectors of all stars became one
 
     def __init__(

@@ -1,8 +1,8 @@
 """Flux in units in which stars differ by about one, what each pixel is worth there, and the way back.
 
->>> from specalign.encoders.standardized import KINDS, STATISTICS
->>> KINDS, STATISTICS
-(('pixel', 'spectrum'), 4)
+>>> from specalign.encoders.standardized import KINDS, RECIPE, STATISTICS
+>>> KINDS, STATISTICS, len(RECIPE)
+(('pixel', 'spectrum'), 4, 4)
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,18 @@ from torch import nn
 from specalign.display import Displayed
 from specalign.encoders.scaling import PixelScaler
 
-__all__ = ["KINDS", "STATISTICS", "Reconstruction", "Standardized", "Standardizer", "reconstruction_loss"]
+__all__ = ["KINDS", "RECIPE", "STATISTICS", "Reconstruction", "Standardized", "Standardizer", "reconstruction_loss"]
 
 KINDS = ("pixel", "spectrum")
 STATISTICS = 4  # numbers that are kept of a whole spectrum
+RECIPE = (
+    "A pixel is used where it is not bad and ivar > low_weight * (lower median of ivar over pixels that are not bad).",
+    "f = clip(flux, scaler.mean - 20 scaler.std, scaler.mean + 20 scaler.std), with the tensors standardizer.scaler.*.",
+    "statistics = [mean of f, log10 of its standard deviation (at least 1e-6), log10(snr) - 1.5, share of used "
+    "pixels], over the used pixels, the standard deviation divided by their number.",
+    "z = (f - centre) / scale and weight = 1 / (1 + 1 / (ivar scale^2)), both 0 in pixels that are not used; "
+    'standardize = "pixel": centre = scaler.mean, scale = scaler.std; "spectrum": mean and standard deviation of f.',
+)
 LEAST_SPREAD = 1e-6  # of a spectrum's flux: one of equal pixels has no spread to divide by
 
 

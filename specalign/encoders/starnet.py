@@ -43,6 +43,13 @@ class StarNet(Encoder):
     """
 
     uses_ivar = False
+    recipe = (
+        "x = clip((flux - scaler.mean) / scaler.std, -20, 20), and 0 in bad pixels; a single channel of n_pixels.",
+        "x = relu(conv1d(x)) for each of convolutions.0, convolutions.2, ... (stride 1, no padding, not flipped).",
+        "x = max-pooling of x over pool_length pixels without overlap; what is left at the end is dropped; then "
+        "flattened, channel by channel.",
+        "x = relu(W x + b) for each of dense.0, dense.2, ...; the last of them without relu gives the vector.",
+    )
 
     def __init__(self, n_pixels, embed_dim=128, filters=(4, 16), filter_length=8, pool_length=4, hidden=(256, 128)):
         super().__init__(n_pixels, embed_dim)

@@ -96,6 +96,11 @@ class Continuum(Displayed):
     degree: int = 4
     max_gap: int = 10**9
     per_pixel = True
+    words = (
+        "Flux is divided by Chebyshev polynomials of this degree, fitted to the good pixels of each segment (first "
+        "pixel, one past the last) with weights 1 / (1 / ivar + (0.3 level)^2); pixels far above the fit and negative "
+        "ones are left out."
+    )
 
     def fill(self, flux, ivar, good, norm, quality):
         from specalign.instruments import _kernels
@@ -118,6 +123,7 @@ class MedianFlux(Displayed):
     """
 
     per_pixel = False
+    words = "Flux is divided by the median of the good pixels of its spectrum."
 
     def fill(self, flux, ivar, good, norm, quality):
         from specalign.instruments import _kernels
@@ -141,6 +147,7 @@ class Pivot(Displayed):
 
     pixel: int
     per_pixel = False
+    words = "Flux is divided by the flux in this pixel of the grid (from 0), which must be good and positive."
 
     def fill(self, flux, ivar, good, norm, quality):
         from specalign.instruments import _kernels
@@ -163,6 +170,7 @@ class Unchanged(Displayed):
     """
 
     per_pixel = False
+    words = "Flux is left as it is."
 
     def fill(self, flux, ivar, good, norm, quality):
         norm[:] = 1.0

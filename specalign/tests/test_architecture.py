@@ -49,6 +49,7 @@ ONLY_IN = {
     "specutils": ("io", "instruments", "mock", "testing"),
     "matplotlib": ("plots",),
     "triton": ("ops._triton",),
+    "huggingface_hub": ("alignment.sharing.hub",),
     "lightning": ("alignment.training",),
     "pytorch_lightning": ("alignment.training",),
 }
@@ -266,6 +267,7 @@ BAD = [
     (foreign_violations, "cli.inspect", "import matplotlib.pyplot as plt"),
     (foreign_violations, "ops.library", "import triton"),
     (foreign_violations, "alignment.aligner", "import lightning as L"),
+    (foreign_violations, "alignment.sharing.folder", "from huggingface_hub import HfApi"),
     (foreign_violations, "ops.reference", "import astropy.units as u"),
     (foreign_violations, "encoders.base", "def f():\n    from astropy import units"),
     (foreign_violations, "plugins", "import specutils"),

@@ -14,7 +14,7 @@ from astropy.table import QTable
 
 import specalign as sa
 from specalign import fetch
-from specalign.alignment import History, LabelHistory, LabelRegressor
+from specalign.alignment import History, LabelHistory, LabelRegressor, SpectraOrigin
 from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.objectives import InfoNCE
 from specalign.analysis.baselines import FluxLabelModel
@@ -147,6 +147,7 @@ EXAMPLES = {
     "Section": lambda: Section(NASTY, NASTY),
     "Session": lambda: fetch.Session(cache=NASTY),
     "SmoothingWeights": lambda: SmoothingWeights(*[np.arange(3)] * len(SmoothingWeights._fields)),
+    "SpectraOrigin": lambda: SpectraOrigin.of(spectra()),
     "StarIndex": lambda: join_stars({NASTY: ["a"], "b": ["a"]}),
     "StarLoader": loader,
     "StarSplit": lambda: StarSplit.draw([NASTY, "b"], seed=1),

@@ -7,7 +7,9 @@ import torch
 import specalign as sa
 from specalign.alignment import LabelRegressor, PretrainingHistory
 from specalign.alignment.training import PretrainingSettings
+from specalign.encoders import autoencoder, specformer
 from specalign.exceptions import GridMismatchError, MatchError, SpectrumError
+from specalign.testing import stars as stars_of_the_kit
 from specalign.tests.alignment.survey import label_table, observe, stars
 
 SMALL = {"specformer": {"width": 32, "depth": 2, "heads": 2, "window": 5, "stride": 5}, "autoencoder": {"hidden": 32}}
@@ -145,6 +147,30 @@ def test_a_row_without_good_pixels_is_named():
     spectra.mask[3], spectra.ivar[3] = True, 0
     with pytest.raises(SpectrumError, match=r"apogee '.*' \(row 3\) has no good pixel"):
         sa.pretrain("specformer", spectra, progress=False)
+
+
+PUBLISHED = {
+    "specformer": (1462, specformer.PUBLISHED, 42e6),
+    "autoencoder": (343, autoencoder.PUBLISHED, 42e6),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_step_of_the_published_size(name):
+    """One step of the optimizer on eight spectra: the loss is finite, and every part of the body has moved."""
+    n_pixels, options, least = PUBLISHED[name]
+    prepared = stars_of_the_kit.observe("lamost", stars(8), n_pixels)
+    fresh = sa.get_encoder(name, n_pixels=n_pixels, embed_dim=768, **options)
+    assert sum(p.numel() for p in fresh.parameters()) > least
+    encoder = sa.pretrain(fresh, prepared, max_epochs=1, batch_size=8, validation=0, progress=False, accelerator="cpu")
+    assert np.isfinite(encoder.history.epochs["train_loss"]).all()
+    assert len(encoder.history.epochs) == 1
+    after = encoder.state_dict()
+    moved = {key.split(".")[0] for key, value in fresh.named_parameters() if not torch.equal(value, after[key])}
+    body = {key.split(".")[0] for key, _ in fresh.named_parameters()} - {"head"}
+    assert moved == body
+    assert all(bool(value.isfinite().all()) for value in after.values())
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 from astropy.table import QTable
 
 from specalign import Aligner, EmbeddingTable, PreparedSpectra
+from specalign.alignment import load_encoder
 from specalign.cli import main
 from specalign.plugins import Plugin
 
@@ -257,3 +258,63 @@ def test_inspect_prints_the_facts_of_a_spectrum_that_cannot_be_prepared(shared, 
     captured = capsys.readouterr()
     assert "product       apStar" in captured.out
     assert "0 of 8575 pixels are good" in captured.err
+
+
+@pytest.fixture(scope="module")
+def pretrained(survey, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained") / "encoder"
+    options = ["--encoder", "autoencoder", "--option", "hidden=8", "bottleneck=4", "--embed-dim", 16]
+    assert run("pretrain", survey / "prepared" / "apogee.fits", "--output", folder, "--max-epochs", 1, *options) == 0
+    return folder
+
+
+def test_pretrain_wrote_an_encoder_that_train_begins_with(survey, pretrained, tmp_path, capsys):
+    encoder = load_encoder(pretrained)
+    assert (encoder.hidden, encoder.bottleneck, encoder.embed_dim, len(encoder.history.epochs)) == (8, 4, 16, 1)
+    options = ["--encoder", f"apogee={pretrained}", "--freeze", "apogee", "--embed-dim", 16, "--max-epochs", 1]
+    assert run("train", survey / "prepared", "--output", tmp_path / "aligner", *options) == 0
+    trained = Aligner.load(tmp_path / "aligner").encoders["apogee"].state_dict()
+    kept = {name: value for name, value in encoder.state_dict().items() if not name.startswith("head.")}
+    assert all((trained[name] == value).all() for name, value in kept.items())
+    assert any((trained[name] != value).any() for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "message"),
+    [
+        (["--encoder", "mlp"], 2, "ResidualMLP does not reconstruct spectra"),
+        (["--encoder", "nothing"], 1, "no encoder plugin is called 'nothing'"),
+        (["--option", "hiden=3"], 2, "--option: expected some of chunks, depth, heads, hidden_share, "),
+        (["--option", "heads=3"], 2, "heads: expected a divisor of the width 128, got 3"),
+        (["--option", "heads"], 2, "--option: expected KEY=VALUE, got 'heads'"),
+    ],
+)
+def test_pretrain_refuses(survey, tmp_path, capsys, extra, code, message):
+    argv = ["pretrain", survey / "prepared" / "apogee.fits", "--output", tmp_path / "encoder", "--max-epochs", 1]
+    assert run(*argv, *extra) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_pretrain_takes_one_instrument(survey, capsys):
+    assert run("pretrain", survey / "prepared") == 1
+    assert "expected spectra of one instrument, got apogee, nirspec" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "message"),
+    [
+        (["--encoder", "apogee={}"], 2, "--embed-dim: expected 16 as "),
+        (["--encoder", "nirspec={}", "--embed-dim", 16], 1, "the encoder of nirspec takes 8575 pixels"),
+        (["--encoder", "apogee={}/none", "--embed-dim", 16], 1, "encoder.json: expected a file of a saved encoder"),
+        (
+            ["--freeze", "apogee"],
+            2,
+            "--freeze: expected instruments whose --encoder is a pre-trained one, got 'apogee'",
+        ),
+    ],
+)
+def test_train_refuses_encoders_that_do_not_fit(survey, pretrained, tmp_path, capsys, extra, code, message):
+    extra = [str(word).format(pretrained) for word in extra]
+    assert run("train", survey / "prepared", "--output", tmp_path / "aligner", "--max-epochs", 1, *extra) == code
+    assert message in capsys.readouterr().err
