@@ -119,16 +119,15 @@ class FlowEnsemble(StarEnsemble):
         # any part of the draws is then of all members
         return self._draw(inputs, points)[:, torch.randperm(n, generator=generator).numpy()]
 
+    @torch.no_grad()
     def log_prob(self, inputs, labels):
         """Natural logarithm (Q,) of the density at labels (Q, L), in one over their units; NaN where one is NaN."""
         scaled = torch.tensor(self.scaler.forward(labels), dtype=torch.float32)
         known = torch.isfinite(scaled).all(dim=1)
-        summaries = self._summaries(inputs)
-        parts = [
-            network.log_density(*s, scaled.nan_to_num()) for network, s in zip(self.networks, summaries, strict=True)
-        ]
+        members = zip(self.networks, self._summaries(inputs), strict=True)
+        parts = [one.log_density(*one._moved((*summary, scaled.nan_to_num()))).cpu() for one, summary in members]
         density = torch.stack(parts).double().logsumexp(dim=0) - math.log(len(parts))
-        density = density.detach().numpy() - np.log(self.scaler.scale).sum()
+        density = density.numpy() - np.log(self.scaler.scale).sum()
         return np.where(known.numpy(), density, np.nan)
 
     def _summaries(self, inputs):
@@ -155,7 +154,7 @@ def _in_blocks(network, summary, points):
     points = points.expand(-1, len(summary[0]), -1)
     rows = max(1, BLOCK // max(1, len(points)))
     blocks = zip(*(one.split(rows) for one in summary), points.split(rows, dim=1), strict=True)
-    return torch.cat([network.draw(*block) for block in blocks], dim=1)
+    return torch.cat([network.draw(*network._moved(block)).cpu() for block in blocks], dim=1)
 
 
 def _normal_points(n_labels, seed):
@@ -209,10 +208,15 @@ class _Flow(nn.Module):
         """Labels (n, N, L) at normal points (n, N, L)."""
         return self.splines(summary).inv(points * self.spread) * log_width.exp() + mean
 
+    def _moved(self, tensors):
+        """Tensors on the device of the network; outputs of held-out rows are kept on the CPU."""
+        return [one.to(self.spread.device) for one in tensors]
+
     def loss(self, inputs, labels, noise):
         return self._log_likelihood(self(inputs), labels, noise, None).neg().mean()
 
     def held_out(self, outputs, labels, noise):
+        outputs, labels, noise = self._moved(outputs), *self._moved((labels, noise))
         return self._log_likelihood(outputs, labels, noise, torch.Generator().manual_seed(0)).neg().mean()
 
     def _log_likelihood(self, outputs, labels, noise, generator):
@@ -230,6 +234,7 @@ class _Flow(nn.Module):
     @torch.no_grad()
     def calibrate(self, outputs, labels, noise, steps=30, draws=64):
         """Set how wide the normal distribution is by the likelihood of held-out labels."""
+        outputs, labels, noise = self._moved(outputs), *self._moved((labels, noise))
         drawn, weight = _proposed(*outputs[:2], labels, noise, draws, torch.Generator().manual_seed(0))
         points, volume = self.normal_points(*outputs, drawn)
         for _ in range(steps):  # expectation and maximisation

@@ -30,7 +30,13 @@ def test_right_posteriors_have_uniform_ranks():
     p_values = [uniformity(n=400, seed=seed)["p_value"] for seed in range(12)]
     assert min(p_values) > 1e-3
     assert 0.2 < np.mean(p_values) < 0.8
-    assert uniformity(bins=5)["p_value"] > 1e-3  # 128 ranks in 5 bins are not as many in each
+
+
+def test_bins_expect_as_many_stars_as_they_have_ranks():
+    """Four ranks in three bins: two, one and one."""
+    names = np.arange(100).astype(str)
+    ranks = QTable({"object_id": names, "spectrum_id": names, "teff": np.arange(100) % 4}, meta={"n_samples": 3})
+    assert rank_uniformity(ranks, bins=3)["chi2"][0] == 0
 
 
 @pytest.mark.parametrize(("options", "sign"), [({"width": 0.8}, 1), ({"width": 1.25}, -1)])

@@ -1,15 +1,18 @@
 """Posteriors of labels, and what the catalogue's own errors do to them."""
 
 import importlib.util
+import math
 import sys
 
 import astropy.units as u
 import numpy as np
 import pytest
+import torch
 from astropy.table import QTable
 
 from specalign import EmbeddingTable, LabelModel, get_instrument
 from specalign.analysis.ensemble import label_noise
+from specalign.analysis.flow import _proposed
 from specalign.exceptions import LabelError, MissingExtraError, SpecalignError, SpectrumError, VelocityWarning
 from specalign.tests.analysis.conftest import make_table
 
@@ -121,6 +124,20 @@ def test_wrong_numbers_are_errors(survey):
         posterior.intervals(1)
     with pytest.raises(LabelError, match="label 'logg' is not in the table"):
         posterior.log_prob(survey[2]["object_id", "teff"])
+
+
+def test_sampling_gives_the_integral_over_true_labels():
+    """Of a normal density the integral is known: the variances add, and over a missing label it is one."""
+    mean, width = torch.tensor([0.3, -0.5]).expand(4, 2), torch.tensor([0.2, 0.7]).expand(4, 2)
+    labels = torch.tensor([[0.4, 0.1], [0.4, 0.1], [math.nan, 0.1], [math.nan, math.nan]])
+    noise = torch.tensor([[0.0, 0.0], [0.3, 0.0], [0.0, 1.5], [0.0, 0.1]])
+    drawn, weight = _proposed(mean, width.log(), labels, noise, 20000, torch.Generator().manual_seed(1))
+    density = torch.distributions.Normal(mean, width).log_prob(drawn).sum(dim=-1)
+    found = (density + weight).logsumexp(dim=0) - math.log(20000)
+    spread = (width**2 + noise**2).sqrt()
+    known = torch.distributions.Normal(mean, spread).log_prob(labels.nan_to_num())
+    expected = torch.where(torch.isfinite(labels), known, 0.0).sum(dim=1)
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
 
 
 @pytest.fixture(scope="module")
