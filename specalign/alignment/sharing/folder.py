@@ -142,7 +142,8 @@ def _groups(tensors, names):
         prefix, file = f"{part}.", part
         if part in ("encoders", "decoders"):
             prefix = f"{part}.{name}."
-            file = f"{part[:-1]}-{name if name in names else names[0]}"
+            known = names[0] if name == "spectra" else name  # of a model of one instrument
+            file = f"{part[:-1]}-{known}"
         groups.setdefault(f"{file}.safetensors", (prefix, {}))[1][key.removeprefix(prefix)] = value
     return groups
 
