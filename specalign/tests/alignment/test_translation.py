@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from specalign import Aligner, get_encoder
-from specalign.alignment import History, get_objective
+from specalign.alignment import History, export_weights, get_objective, load_weights
 from specalign.encoders import Encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
 from specalign.tests.alignment.survey import PIXELS, observe, star_labels, stars
@@ -92,6 +92,14 @@ def test_saved_and_loaded_it_translates_as_before(tmp_path):
             loaded.translate(rows["apogee"], "gaia_xp").ivar == aligner.translate(rows["apogee"], "gaia_xp").ivar
         ).all()
         assert (loaded.embed(rows["apogee"]).vectors == aligner.embed(rows["apogee"]).vectors).all()
+
+
+def test_a_published_folder_has_the_decoders(tmp_path):
+    rows = pair(7, first=1000)
+    export_weights(trained(), tmp_path, prepared=rows)
+    assert {f"decoder-{name}.safetensors" for name in NAMES} < {path.name for path in tmp_path.iterdir()}
+    before, after = (one.translate(rows["apogee"], to="gaia_xp") for one in (trained(), load_weights(tmp_path)))
+    assert (after.flux == before.flux).all()
 
 
 def test_private_dimensions_are_given_where_asked_for():
