@@ -239,3 +239,12 @@ def test_a_tail_keeps_the_order_of_scores(seed):
     assert (np.diff(tail(scores)) >= 0).all()
     assert (np.diff(tail(scores[scores > tail.threshold])) > 0).all()
     assert np.isnan(tail(np.array([np.nan]))).all()
+
+
+def test_disagreement_is_relative_to_pairs_of_that_snr():
+    table, new = both(600), both(600, first=5000)
+    found = sa.OutlierModel("disagreement").fit(table).predict(new, false_alarm=0.1)
+    apart = new[new.instrument == "apogee"].vectors - new[new.instrument == "nirspec"].vectors
+    low = np.minimum(new.snr[:600], new.snr[600:])
+    assert np.corrcoef(np.log(np.linalg.norm(apart, axis=1)), np.log(low))[0, 1] < -0.4
+    assert abs(np.corrcoef(found["disagreement"][:600], np.log(low))[0, 1]) < 0.15
