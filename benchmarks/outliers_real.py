@@ -1,7 +1,7 @@
 """Real spectra that are known to be unusual: M dwarfs among LAMOST's A, F, G stars, and artefacts of NIRSpec.
 
 The M dwarfs all come as files of the older format, and the normal stars as rows of the newer one, so that format and
-type are confounded; other stars of the older format, and files of the newer one, are scored beside them.
+type are confounded; the few other stars of the older format, and files of the newer one, are scored beside them.
 """
 
 import warnings

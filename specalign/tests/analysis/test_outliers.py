@@ -70,10 +70,15 @@ def test_the_rate_of_false_alarms_is_kept(combine, snr_bins):
         share = model.predict(new, false_alarm=rate)["outlier"].mean()
         # 3000 spectra of 1500 stars against 600 normal ones
         assert abs(share - rate) < 4 * np.sqrt(rate * (1 - rate) * (1 / 600 + 1 / 1500)) + 1 / 300
-    low = model.predict(new, false_alarm=0.1)
-    below = low["outlier"][low["snr"] < np.median(low["snr"])].mean()
-    if snr_bins == 2:
-        assert abs(below - 0.1) < 0.06
+
+
+@pytest.mark.parametrize("snr_bins", [1, 2])
+def test_bins_keep_the_rate_at_low_snr_too(snr_bins):
+    table, new = (cloud(1200, seed, first=first, noise=2.0, snr=(20, 500)) for seed, first in ((0, 0), (3, 5000)))
+    found = sa.OutlierModel("neighbours", snr_bins=snr_bins).fit(table).predict(new, false_alarm=0.1)
+    noisy = found["snr"] < np.quantile(found["snr"], 0.5)
+    shares = found["outlier"][noisy].mean(), found["outlier"][~noisy].mean()
+    assert max(abs(share - 0.1) for share in shares) < 0.05 if snr_bins == 2 else shares[0] - shares[1] > 0.12
 
 
 def test_every_score_finds_its_outliers(model):
@@ -203,6 +208,9 @@ def test_bad_input_is_named():
     model = sa.OutlierModel().fit(table)
     with pytest.raises(GridMismatchError, match="'s1' cannot be compared with those of 's2'"):
         model.predict(cloud(3, space="s2"), false_alarm=0.1)
+    fluxes = spectra(cloud(60))
+    with pytest.raises(GridMismatchError, match="'s1' cannot be compared with those of 's2'"):
+        sa.OutlierModel("residual").fit(cloud(60), *fluxes).predict(cloud(60, space="s2"), *fluxes, false_alarm=0.1)
     with pytest.raises(MatchError, match="residual: no row has a spectrum and a reconstruction"):
         sa.OutlierModel("residual").fit(table)
     with pytest.raises(MatchError, match="no reference star was seen by two instruments"):
@@ -239,3 +247,12 @@ def test_a_tail_keeps_the_order_of_scores(seed):
     assert (np.diff(tail(scores)) >= 0).all()
     assert (np.diff(tail(scores[scores > tail.threshold])) > 0).all()
     assert np.isnan(tail(np.array([np.nan]))).all()
+
+
+def test_disagreement_is_relative_to_pairs_of_that_snr():
+    table, new = both(600), both(600, first=5000)
+    found = sa.OutlierModel("disagreement").fit(table).predict(new, false_alarm=0.1)
+    apart = new[new.instrument == "apogee"].vectors - new[new.instrument == "nirspec"].vectors
+    low = np.minimum(new.snr[:600], new.snr[600:])
+    assert np.corrcoef(np.log(np.linalg.norm(apart, axis=1)), np.log(low))[0, 1] < -0.4
+    assert abs(np.corrcoef(found["disagreement"][:600], np.log(low))[0, 1]) < 0.15
