@@ -118,7 +118,7 @@ def factors_fisher(tangents, n_factors, seed):
     """Fisher matrices (N, q, q) of the summaries of factors that are fitted to the training spectra."""
     train = tangents.train
     encoder = get_encoder("mlp", n_pixels=train.flux.shape[1], seed=seed, n_factors=n_factors)
-    encoder.fit_scaler(**encoder_inputs(train, scaler_rows(np.arange(len(train)), seed)))
+    encoder.fit_scaler(**encoder_inputs(train, scaler_rows(np.arange(len(train)), train.flux.shape[1], seed)))
     model = encoder.factors
     basis, excess, scale = model.basis.double().numpy(), model.excess.double().numpy(), float(model.scale)
     basis = basis[:, basis.any(axis=0)]  # so few spectra may not afford all factors

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 SCALER_ROWS = 8192  # faint directions of the spectra need them, and they are few enough to copy
+SCALER_VALUES = 2**24  # flux values that are read where spectra are so short that more rows are no more to copy
 EMBED_ROWS = 1024  # rows that are embedded at a time
 
 
@@ -42,11 +43,12 @@ def encoder_source(encoder, prepared):
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-def scaler_rows(rows, seed):
+def scaler_rows(rows, n_pixels, seed):
     """Some of the training rows (n,), drawn at random, in their order: what the input scaling is fitted to."""
-    if len(rows) <= SCALER_ROWS:
+    most = max(SCALER_ROWS, SCALER_VALUES // n_pixels)
+    if len(rows) <= most:
         return rows
-    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), SCALER_ROWS, replace=False))]
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
 
 
 def scale_input(encoder, prepared, rows, seed):
@@ -62,7 +64,7 @@ def scale_input(encoder, prepared, rows, seed):
     if not encoder.scaled:
         if prepared.axis_kind == "wavelength":
             encoder.fit_axis(prepared.spectral_axis.to_value(u.AA, u.spectral()))
-        encoder.fit_scaler(**encoder_inputs(prepared, scaler_rows(rows, seed)))
+        encoder.fit_scaler(**encoder_inputs(prepared, scaler_rows(rows, prepared.flux.shape[1], seed)))
         encoder.scaled = True
 
 

@@ -20,6 +20,7 @@ CORRELATED_ROWS = 1024  # that the size of the noise is fitted to, where a linea
 BLOCK_ROWS = 512
 ITERATIONS = 3
 MIN_SHARE = 0.02  # a pixel that fewer training rows have is not used
+DEVIATIONS = 3.0  # of a variance from so few rows: what noise makes of it is large beside XP's independent noise
 MIN_INDEPENDENT = 1e-3  # least share of a pixel's variance that is taken as uncorrelated
 
 
@@ -91,7 +92,7 @@ class FactorAnalysis(nn.Module):
                 self._step(flux, ivar, used)
         else:
             rows, noise = slice(CORRELATED_ROWS), (noise[0][:CORRELATED_ROWS], noise[1])
-            self._fit_noise(flux[rows], ivar[rows], *self._expect(flux[rows], ivar[rows], noise))
+            self._fit_noise(flux[rows], ivar[rows], *self._expect(flux[rows], ivar[rows], noise), DEVIATIONS)
             self._rotate(self._weight(ivar))
 
     def _start(self, flux, ivar, used, noise, seed):
@@ -129,8 +130,8 @@ class FactorAnalysis(nn.Module):
             covariance.append(inverse.float())
         return torch.cat(mean), torch.cat(covariance)
 
-    def _fit_noise(self, flux, ivar, mean, covariance):
-        """Excess variance a pixel; and a common factor below 1 where the stated noise is too large."""
+    def _fit_noise(self, flux, ivar, mean, covariance, deviations=0.0):
+        """Excess variance a pixel, if that many deviations beyond 0; and a factor below 1 of too large stated noise."""
         good = ivar > 0
         count = good.sum(0).clamp(min=1)
         square = ((flux - self.mean - mean @ self.basis.T) ** 2).masked_fill(~good, 0).sum(0) / count
@@ -139,7 +140,9 @@ class FactorAnalysis(nn.Module):
         seen = (stated > 0) & (good.sum(0) > 0)
         if bool(seen.any()):
             self.scale.copy_((square[seen] / stated[seen]).median().clamp(min=1e-4, max=1.0))
-        self.excess.copy_((square - self.scale * stated).clamp(min=0) * seen)
+        excess = square - self.scale * stated
+        certain = excess > deviations * (2 / count).sqrt() * self.scale * stated
+        self.excess.copy_(excess.clamp(min=0) * seen * certain)
 
     def _rotate(self, weight):
         """Choose the factors whose mean precision is diagonal: the most constrained one first."""

@@ -16,6 +16,7 @@ __all__ = ["Whitening", "principal_axes", "whitening"]
 NOISY = 0.8  # quantile of the training rows' noise that is made white
 NOISE_ROWS = 2048  # enough for a quantile of every pixel's noise
 COLUMNS = 1000  # pixels at a time
+NARROW = 512  # pixels up to which all axes are computed: a power iteration does not tell faint ones apart
 ROUNDS = 4  # of filling and searching
 FIRST_POWERS, POWERS = 8, 3  # of the power iteration, in the first round and in the others
 MIN_MISSING = 1e-3  # below this share of missing pixels nothing is filled
@@ -114,8 +115,11 @@ def signal_variance(variance, rest):
 
 def _search(rows, axes, powers):
     """Orthonormal leading axes, the variance along each, and the mean variance along all others."""
-    for _ in range(powers):
-        axes = torch.linalg.qr(rows.T @ (rows @ axes)).Q
+    if rows.shape[1] <= NARROW:
+        axes = torch.linalg.eigh((rows.T @ rows).double()).eigenvectors[:, -axes.shape[1] :].float()
+    else:
+        for _ in range(powers):
+            axes = torch.linalg.qr(rows.T @ (rows @ axes)).Q
     _, singular, right = torch.linalg.svd(rows @ axes, full_matrices=False)
     variance = singular.square().clamp(min=1e-30) / len(rows)
     others = max(1, _width(rows) - len(variance))
