@@ -38,7 +38,7 @@ def adapt(
     max_epochs=None,
     batch_size=64,
     learning_rate=None,
-    weight_decay=100.0,
+    weight_decay=None,
     noise=1.0,
     label_weight=0.5,
     validation=None,
@@ -83,10 +83,9 @@ def adapt(
         As many as make 300 steps.
     batch_size : int
         In stars.
-    learning_rate : float, optional
-        By default one of the method's own, with which three stars do no harm.
-    weight_decay : float
-        Draws the weights to where they were [2]_.
+    learning_rate, weight_decay : float, optional
+        By default the method's own.  The decay draws the weights to where they were [2]_; it is what keeps three
+        spectra from doing harm.
     noise : float
         Augmentation: each row gets up to this many times its own stated noise on top.
     label_weight : float

@@ -14,8 +14,8 @@ from specalign.alignment.training.updates import METHODS, update_parameters
 __all__ = ["AdaptationModule", "AdaptationSettings"]
 
 STEPS = 300  # by default
-#: With which ten spectra do no harm; a head alone, or all weights at once, go astray sooner.
-RATES = {"low_rank": 1e-3, "head": 1e-4, "full": 1e-4}
+#: Learning rate and decay towards the start: with less decay, or larger steps, three spectra do harm.
+DEFAULTS = {"low_rank": (1e-3, 100.0), "head": (3e-4, 300.0), "full": (1e-4, 1000.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,17 @@ class AdaptationSettings:
     seed: int
 
     @classmethod
-    def for_stars(cls, n_stars, *, method, max_epochs, batch_size, learning_rate, patience, **others):
+    def for_stars(cls, n_stars, *, method, max_epochs, batch_size, learning_rate, weight_decay, patience, **others):
         """Settings for so many training stars; None = what they need."""
+        rate, decay = DEFAULTS.get(method, (0.0, 0.0))
         batch_size = batch_of(n_stars, batch_size)
         max_epochs = math.ceil(STEPS / math.ceil(n_stars / batch_size)) if max_epochs is None else max_epochs
         return cls(
             method=method,
             max_epochs=max_epochs,
             batch_size=batch_size,
-            learning_rate=RATES.get(method, 0.0) if learning_rate is None else learning_rate,
+            learning_rate=rate if learning_rate is None else learning_rate,
+            weight_decay=decay if weight_decay is None else weight_decay,
             patience=max(1, max_epochs // 2) if patience is None else patience,
             **others,
         )
