@@ -33,7 +33,7 @@ def adapt(
     *,
     partners=None,
     pairs=None,
-    method="low_rank",
+    method="full",
     rank=4,
     max_epochs=None,
     batch_size=64,
@@ -74,9 +74,9 @@ def adapt(
         and the result better: they are what a new spectrum must not be near to.
     pairs : `~astropy.table.Table`, optional
         Where catalogues name one star differently, see `specalign.data.loading.join_stars`.
-    method : {"low_rank", "head", "full"}
-        What may change: the linear layers by matrices of a low rank [1]_, and their biases; the encoder's ``head``
-        alone; or every weight, for some hundred spectra and more.
+    method : {"full", "low_rank", "head"}
+        What may change: every weight; the linear layers by matrices of a low rank [1]_, and their biases; or the
+        encoder's ``head`` alone.
     rank : int
         Of those matrices.
     max_epochs : int, optional
@@ -146,7 +146,7 @@ def adapt(
     >>> _ = aligner.fit(seen, labels, max_epochs=2, progress=False)
     >>> adapted = adapt(aligner, observe("mine", names[:10], 40, noise=0.1), labels, max_epochs=5, progress=False)
     >>> adapted.history.adaptations
-    [<AdaptationHistory: mine by low_rank; 10 stars train, 0 validate; 5 epochs, kept 4>]
+    [<AdaptationHistory: mine by full; 10 stars train, 0 validate; 5 epochs, kept 4>]
     """
     from specalign.alignment.training import AdaptationModule, AdaptationSettings, TrainingData, add_updates, train
 

@@ -15,7 +15,7 @@ __all__ = ["AdaptationModule", "AdaptationSettings"]
 
 STEPS = 300  # by default
 #: Learning rate and decay towards the start: with less decay, or larger steps, three spectra do harm.
-DEFAULTS = {"low_rank": (1e-3, 100.0), "head": (3e-4, 300.0), "full": (1e-4, 1000.0)}
+DEFAULTS = {"low_rank": (3e-4, 300.0), "head": (3e-4, 300.0), "full": (1e-4, 1000.0)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def many():
 
 @pytest.fixture(scope="module")
 def adapted(trained, many):
-    return trained.adapt(many, label_table(stars(100, first=1000)), **QUICK)
+    return trained.adapt(many, label_table(stars(100, first=1000)), method="low_rank", **QUICK)
 
 
 def label_error(aligner):
@@ -288,7 +288,7 @@ def test_unusable_labels_are_named(trained, few, labels, match):
     [
         ({"method": "lora"}, "method: expected one of low_rank, head, full, got 'lora'"),
         ({"rank": 0}, "rank: expected a positive integer, got 0"),
-        ({"rank": 65}, "rank: expected at most 32, as the largest layer allows, got 65"),
+        ({"rank": 65, "method": "low_rank"}, "rank: expected at most 32, as the largest layer allows, got 65"),
         ({"max_epochs": 0}, "max_epochs: expected a positive integer, got 0"),
         ({"batch_size": 0}, "batch_size: expected a positive integer, got 0"),
         ({"validation": 1.0}, "validation: expected a share"),
