@@ -21,7 +21,7 @@ __all__ = ["adapt"]
 
 log = logging.getLogger(__name__)
 
-ENOUGH = 30  # stars of which some can be spared to decide when to stop
+ENOUGH = 200  # stars of which some can be spared to decide when to stop; the decay alone did better with 30 and 100
 SHARE = 0.2  # of them
 AVERAGING = 0.9  # over some ten steps, so that not the last one decides
 
@@ -91,7 +91,8 @@ def adapt(
     label_weight : float
         Weight of the labels beside partners.
     validation : float, optional
-        Share of the stars that decides when to stop; by default a fifth of 30 stars or more, and none of fewer.
+        Share of the stars that decides when to stop; by default a fifth of 200 stars or more, and none of
+        fewer, of which all are better used to train.
     patience : int, optional
         Epochs without a better validation loss before training stops; half of ``max_epochs`` by default.
     seed : int

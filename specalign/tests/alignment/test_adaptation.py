@@ -183,11 +183,14 @@ def test_one_adaptation_after_another_is_told(adapted, few):
 
 
 def test_stars_are_held_out_where_there_are_enough(adapted, trained, few):
-    counts = adapted.history.adaptations[0].counts
-    assert counts["training"] + counts["validation"] == counts["rows"] == 100
-    assert 10 <= counts["validation"] <= 30
-    small = trained.adapt(few, label_table(stars(12, first=1000)), max_epochs=1, **QUICK)
-    assert small.history.adaptations[0].counts["validation"] == 0
+    assert adapted.history.adaptations[0].counts["validation"] == 0
+    enough = stars(200, first=1000)
+    new = trained.adapt(elsewhere(enough), label_table(enough), max_epochs=1, **QUICK)
+    counts = new.history.adaptations[0].counts
+    assert counts["training"] + counts["validation"] == counts["rows"] == 200
+    assert 20 <= counts["validation"] <= 60
+    small = trained.adapt(few, label_table(stars(12, first=1000)), validation=0.25, max_epochs=1, **QUICK)
+    assert 0 < small.history.adaptations[0].counts["validation"] < 12
     settings = AdaptationSettings.for_stars(
         200, method="full", rank=1, max_epochs=None, batch_size=64, learning_rate=None, patience=None, weight_decay=0.0,
         noise=1.0, label_weight=0.5, averaging=0.9, seed=0,
