@@ -388,6 +388,27 @@ class Aligner(Displayed):
             vectors = self._objective.without_private({name: vectors})[name]
         return translated(self._decoders[to], vectors, name, prepared, self._records[to])
 
+    def adapt(self, prepared, labels=None, **options):
+        """A new aligner, in which one encoder has seen few spectra of another domain; this one stays as it is.
+
+        Parameters
+        ----------
+        prepared : PreparedSpectra
+            Of one of the instruments: real spectra after a training on mock ones, say.
+        labels : `~astropy.table.Table`, optional
+            Some of the labels of the training, of some of the stars.
+        **options
+            Those of `specalign.alignment.adapt`, which has the whole story: ``partners``, ``method`` and others.
+
+        Returns
+        -------
+        Aligner
+            With a ``space`` of its own.
+        """
+        from specalign.alignment.adaptation import adapt
+
+        return adapt(self, prepared, labels, **options)
+
     def save(self, folder):
         """Write the aligner into a folder: ``aligner.json`` and a safetensors file, replaced as a whole.
 

@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from specalign.display import Displayed, brief
 
-__all__ = ["History", "LabelHistory", "PretrainingHistory"]
+__all__ = ["AdaptationHistory", "History", "LabelHistory", "PretrainingHistory"]
 
 
 def _no_epochs(names):
@@ -36,6 +36,8 @@ class History(Displayed):
         stars, matched, training, validation (stars), and rows an instrument.
     unmatched : dict of str to dict
         For each instrument, the number of stars that no other instrument has, and the first five identifiers.
+    adaptations : list of AdaptationHistory
+        What `Aligner.adapt` did since, in its order.
     """
 
     COLUMNS: ClassVar = ("epoch", "train_loss", "val_loss", "recall@1", "logit_scale", "learning_rate", "seconds")
@@ -44,6 +46,7 @@ class History(Displayed):
     best_epoch: int = 0
     counts: dict = field(default_factory=dict)
     unmatched: dict = field(default_factory=dict)
+    adaptations: list = field(default_factory=list)
 
     def add(self, **row):
         """Append one epoch; what no epoch before had is NaN there."""
@@ -60,6 +63,7 @@ class History(Displayed):
                 f"; best epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss "
                 f"{row['val_loss']:.3f}, recall@1 {row['recall@1']:.3f} of {self.counts.get('validation', 0)} stars"
             )
+        text += "".join(f"; {entry.what}" for entry in self.adaptations)
         left = {name: entry["count"] for name, entry in self.unmatched.items() if entry["count"]}
         return text + (f"; unmatched {left}>" if left else ">")
 
@@ -71,6 +75,8 @@ class History(Displayed):
             facts |= {f"{name}, kept epoch": f"{row[name]:.4g}" for name in self.COLUMNS[1:-1]}
         counts = {name: brief(count) for name, count in self.counts.items()}
         unmatched = getattr(self, "unmatched", {})
+        if adapted := getattr(self, "adaptations", []):
+            counts["adapted"] = ", then ".join(entry.what for entry in adapted)
         return facts | counts | {f"unmatched in {name}": brief(entry) for name, entry in unmatched.items()}
 
     def plot(self, ax=None, **options):
@@ -106,7 +112,8 @@ class History(Displayed):
 
     def as_dict(self):
         """JSON-like form; NaN becomes None."""
-        return {
+        adapted = {"adaptations": [entry.as_dict() for entry in self.adaptations]} if self.adaptations else {}
+        return adapted | {
             "epochs": _plain_columns(self.epochs),
             "best_epoch": self.best_epoch,
             "counts": self.counts,
@@ -118,6 +125,7 @@ class History(Displayed):
         """The inverse of `as_dict`."""
         history = cls(best_epoch=values["best_epoch"], counts=values["counts"], unmatched=values["unmatched"])
         history._fill(values["epochs"])
+        history.adaptations = [AdaptationHistory.from_dict(entry) for entry in values.get("adaptations", ())]
         return history
 
     def _fill(self, columns):
@@ -230,3 +238,34 @@ class PretrainingHistory(LabelHistory):
     >>> history
     <PretrainingHistory: 1 epochs; best epoch 0: training loss 0.9, validation loss 0.8; >
     """
+
+
+class AdaptationHistory(LabelHistory):
+    """What happened while one encoder of a space was adapted, see `specalign.alignment.adapt`.
+
+    Attributes
+    ----------
+    epochs : `~astropy.table.Table`
+        epoch (from 0), train_loss, val_loss, learning_rate, seconds.  NaN where there was no validation.
+    best_epoch : int
+        The epoch whose weights were kept.
+    stopped : str
+        Why the training ended.
+    counts : dict
+        instrument, method, and how many stars (training, validation) and rows there were.
+
+    Examples
+    --------
+    >>> from specalign.alignment import AdaptationHistory
+    >>> AdaptationHistory(counts={"instrument": "nirspec", "method": "head", "training": 10, "validation": 0})
+    <AdaptationHistory: nirspec by head; 10 stars train, 0 validate; 0 epochs, kept 0>
+    """
+
+    @property
+    def what(self):
+        """What was adapted, in words."""
+        counts = {"instrument": "nothing", "method": "none", "training": 0, "validation": 0} | self.counts
+        return "{instrument} by {method}; {training} stars train, {validation} validate".format_map(counts)
+
+    def __repr__(self):
+        return f"<AdaptationHistory: {self.what}; {len(self.epochs)} epochs, kept {self.best_epoch}>"

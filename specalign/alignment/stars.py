@@ -11,7 +11,7 @@ from specalign.data.scheme import LabelScheme
 from specalign.data.splits import StarSplit, split
 from specalign.exceptions import LabelError, MatchError
 
-__all__ = ["LabelledStars", "join_prepared", "new_history", "scaled_targets", "split_stars"]
+__all__ = ["LabelledStars", "join_prepared", "new_history", "scaled_targets", "split_stars", "star_labels"]
 
 NO_TEST = (9, 1, 0)
 
@@ -40,12 +40,17 @@ def scaled_targets(labels, index, prepared, training):
     """Standardised labels (S, L) of all stars, scaled on the training stars."""
     if labels is None:
         return None, None
-    names = [_own_id(index, name, rows.object_id) for name, rows in prepared.items()]
-    columns, units, values = label_values(labels, [index.star_id, *names])
+    columns, units, values = star_labels(labels, index, prepared)
     if not np.isfinite(values[training]).any():
         raise LabelError("labels: none is known for a training star")
     scaler = LabelScaler.fit(columns, units, values[training])
     return torch.from_numpy(scaler.transform(values)), scaler
+
+
+def star_labels(labels, index, prepared):
+    """Names, units and values (S, L) of the labels of all stars, under whatever catalogue's name the table has them."""
+    names = [_own_id(index, name, rows.object_id) for name, rows in prepared.items()]
+    return label_values(labels, [index.star_id, *names])
 
 
 def _own_id(index, name, object_id):

@@ -14,7 +14,7 @@ from astropy.table import QTable
 
 import specalign as sa
 from specalign import fetch
-from specalign.alignment import History, LabelHistory, LabelRegressor, SpectraOrigin
+from specalign.alignment import AdaptationHistory, History, LabelHistory, LabelRegressor, SpectraOrigin
 from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.objectives import InfoNCE
 from specalign.analysis.baselines import FluxLabelModel
@@ -107,6 +107,7 @@ def loader():
 
 
 EXAMPLES = {
+    "AdaptationHistory": lambda: AdaptationHistory(counts={"instrument": NASTY, "training": 3}),
     "Aligner": lambda: sa.Aligner(["apogee", "nirspec"]),
     "ColumnScaler": lambda: ColumnScaler("standard", (0.0,), (1.0,)),
     "ConformalLabels": lambda: ConformalLabels(sa.LabelModel("linear")),
