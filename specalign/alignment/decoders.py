@@ -19,7 +19,7 @@ class FactorDecoder(nn.Module, Displayed):
     """A normal distribution of noise-free spectra for each vector.
 
     The spectra of an instrument are modelled as ``mean + basis @ factors`` (see
-    `~specalign.encoders.factors.FactorAnalysis`); a perceptron gives mean and variance of each factor.  It is trained
+    ``specalign.encoders.factors``); a perceptron gives mean and variance of each factor.  It is trained
     by the likelihood of measured spectra under their own noise, see `log_evidence`: what a pixel's noise hides is
     neither learned nor punished, and the variance that it learns is that of the noise-free spectrum.
 

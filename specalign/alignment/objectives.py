@@ -67,7 +67,7 @@ class Objective(nn.Module, Displayed):
         vectors : dict of str to (n, D) `~torch.Tensor`
             With their private dimensions.
         stars : dict of str to (n,) int64 `~torch.Tensor`
-        decoding : `~specalign.alignment.translation.Decoding`, optional
+        decoding : Decoding, optional
             ``decoding.other(target, source, vectors, rows)`` tells how badly vectors of one instrument tell rows of
             another's part of the batch, ``decoding.own(name)`` how badly they tell their own spectra.
         """

@@ -16,7 +16,7 @@ class ConformalLabels(Displayed):
     """Split conformal intervals around the labels of any model [1]_.
 
     Some stars are kept from the fit.  How far their labels lie from the predicted ones, in units of the predicted
-    errors, says how many errors an interval needs: the k-th smallest of the n scores |y - value| / error, with k =
+    errors, says how many errors an interval needs: the k-th smallest of the n scores abs(y - value) / error, with k =
     ceil(level (n + 1)).  If new stars are drawn like those, an interval holds the label with at least this
     probability, and at most 1 / (n + 1) more, whether or not the errors are right.  With ``bins="snr"`` that is
     so in each bin of S/N (Mondrian intervals [2]_), and otherwise only over all of them.
