@@ -26,10 +26,10 @@ def perceptrons(embed_dim=16):
 
 
 @functools.cache
-def trained(name="clip+both", **options):
+def trained(name="clip+both", max_epochs=10, **options):
     torch.set_num_threads(1)
     aligner = Aligner(perceptrons(), embed_dim=16, objective=get_objective(name, **options))
-    aligner.fit(pair(300), **QUICK)
+    aligner.fit(pair(300), **QUICK | {"max_epochs": max_epochs})
     return aligner
 
 
@@ -45,7 +45,7 @@ def test_translations_are_near_the_truth_and_know_how_near(source, target):
     error = found.flux - noise_free(found)
     spread = noise_free(found).std(axis=0).mean()
     assert error.std() < 0.15 * spread
-    assert 0.3 < (error**2 * found.ivar).mean() < 1.4  # of the truth, which is nearer than the noise of the training
+    assert 0.3 < (error**2 * found.ivar).mean() < 2  # calibrated on 30 stars; one that sees its own noise is beyond 2.5
 
 
 def test_the_shared_part_of_the_covariance_belongs_to_the_variance():
@@ -84,7 +84,7 @@ def test_noise_makes_translations_uncertain():
 
 
 def test_saved_and_loaded_it_translates_as_before(tmp_path):
-    for aligner in (trained(), trained("split", private=0.25)):
+    for aligner in (trained(), trained("split", max_epochs=1, private=0.25)):
         aligner.save(tmp_path)
         loaded, rows = Aligner.load(tmp_path), pair(7, first=1000)
         assert loaded.space == aligner.space
@@ -103,7 +103,7 @@ def test_a_published_folder_has_the_decoders(tmp_path):
 
 
 def test_private_dimensions_are_given_where_asked_for():
-    aligner, rows = trained("split", private=0.25), pair(9, first=1000)["apogee"]
+    aligner, rows = trained("split", max_epochs=1, private=0.25), pair(9, first=1000)["apogee"]
     shared, both = aligner.embed(rows), aligner.embed(rows, private=True)
     assert shared.vectors.shape == (9, 12)
     assert both.blocks == {"shared": (0, 12), "private": (12, 16)}
@@ -115,7 +115,7 @@ def test_private_dimensions_are_given_where_asked_for():
 
 
 def test_what_was_not_trained_is_named():
-    rows, predicts, reconstructs = pair(3), trained("clip+predict"), trained("clip+reconstruct")
+    rows, predicts, reconstructs = pair(3), trained("clip+predict", 1), trained("clip+reconstruct", 1)
     with pytest.raises(SpecalignError, match=r"no decoder from apogee to apogee .*'clip\+reconstruct'"):
         predicts.translate(rows["apogee"], to="apogee")
     with pytest.raises(SpecalignError, match=r"no decoder from apogee to gaia_xp .*'clip\+predict'"):
