@@ -1,6 +1,7 @@
 """Outliers: scores against S/N, and the spectra with the highest ones beside what was expected."""
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from specalign.exceptions import MatchError
 from specalign.plots.spectra import axis_label, draw_row, flux_label, limit_flux, row_of
@@ -44,7 +45,7 @@ def plot_outliers(found, prepared=None, n=3, reconstruction=None, ax=None):
     >>> table = EmbeddingTable(vectors, names, names, "apogee", np.linspace(20, 90, 300), np.ones(300))
     >>> figure = plot_outliers(OutlierModel().fit(table).predict(table))
     >>> figure.axes[0].get_ylabel()
-    'Score, -log10 of a probability [dimensionless]'
+    'Score, -log10 p [dimensionless]'
     """
     known = ~np.ma.getmaskarray(np.ma.asarray(found["score"]))
     if not known.any():
@@ -84,10 +85,13 @@ def _draw_scores(ax, found, n_unknown):
                 ax.scatter(snr[rows], score[rows], color=color, label=what, rasterized=True, **style | edge)
     if (snr[np.isfinite(snr)] > 0).all():
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     unknown = f", {n_unknown} unknown" * bool(n_unknown)
     rate = f"{100 * found.meta['false_alarm']:g} % false alarms"
     ax.set_title(f"{outlier.sum()} of {len(found)} spectra are outliers at {rate}{unknown}")
-    ax.set(xlabel="S/N a pixel [dimensionless]", ylabel="Score, -log10 of a probability [dimensionless]")
+    ax.set(xlabel="S/N a pixel [dimensionless]", ylabel="Score, -log10 p [dimensionless]")
     ax.legend(fontsize=8)
 
 
