@@ -79,9 +79,10 @@ def test_predictions_carry_units_errors_and_system(trained, survey):
 def test_errors_are_those_of_stars_that_were_not_trained_on(trained, survey):
     test = survey[trained.split.rows(survey.object_id, "test")]
     predicted, true = trained.predict(test), label_table(test.object_id[::2])
-    for name in NAMES:
-        ratio = (predicted[name].value - np.repeat(true[name].value, 2)) / predicted[f"{name}_err"].value
-        assert 0.6 < np.sqrt((ratio**2).mean()) < 1.5
+    ratio = [(predicted[n].value - np.repeat(true[n].value, 2)) / predicted[f"{n}_err"].value for n in NAMES]
+    spread = np.sqrt(np.square(ratio).mean(axis=1))  # of one label 0.6 to 1.6 over seeds, with so few held-out stars
+    assert 0.75 < np.sqrt((spread**2).mean()) < 1.35
+    assert (spread < 2).all()
 
 
 def test_the_order_and_company_of_rows_do_not_matter(trained, survey):

@@ -36,7 +36,7 @@ def test_the_seed_gives_the_same_places(few, method):
     assert all("[" in label for label in first.axis_labels)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m if m != "umap" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS])
 def test_neighbours_in_the_space_are_neighbours_on_the_plane(few, method):
     """The two spectra of a star are all but one point here: they must stay so, whatever the method."""
     points = project(few, method).points
