@@ -146,6 +146,7 @@ def test_default_encoders_follow_from_the_seed_too():
     assert spaces[0] == spaces[1]
 
 
+@pytest.mark.slow
 def test_encoders_that_read_pixels_follow_from_the_seed_and_learn():
     prepared = pair(300) | {"gaia_xp": observe("gaia_xp", stars(300), correlated=True)}
     aligners = []

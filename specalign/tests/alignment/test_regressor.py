@@ -283,6 +283,7 @@ class TestWeights:
             fitted(weighted=True)
 
 
+@pytest.mark.slow
 def test_a_few_wrong_labels_bias_the_default_less_than_the_square():
     labels, prepared = known(), observe("apogee", stars(120))
     labels["teff"][::5] += 5000 * u.K

@@ -47,6 +47,7 @@ def test_study_against_another_catalogue(catalogue, tmp_path):
     assert '<td class="number">70.00</td>' in page
 
 
+@pytest.mark.slow
 def test_study_of_spectra(survey, tmp_path):
     apogee = PreparedSpectra.read(survey / "prepared" / "apogee.fits")
     apogee[:50].write(tmp_path / "apogee.fits")

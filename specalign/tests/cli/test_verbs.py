@@ -150,6 +150,7 @@ def test_train_needs_two_instruments(survey, tmp_path, capsys):
     assert "expected spectra of two instruments or more, got apogee" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_with_labels_another_encoder_and_another_objective(survey, tmp_path, capsys):
     assert run(
         "train", survey / "prepared", "--output", tmp_path / "aligner", "--max-epochs", 1, "--embed-dim", 8,
@@ -268,6 +269,7 @@ def pretrained(survey, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_pretrain_wrote_an_encoder_that_train_begins_with(survey, pretrained, tmp_path, capsys):
     encoder = load_encoder(pretrained)
     assert (encoder.hidden, encoder.bottleneck, encoder.embed_dim, len(encoder.history.epochs)) == (8, 4, 16, 1)

@@ -49,6 +49,7 @@ def same(one, two):
         np.testing.assert_array_equal(np.asarray(one[name]), np.asarray(two[name]), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.005, 0.02, 0.1])
 def test_errors_are_those_of_repeated_draws(noise):
     truth = np.random.default_rng(2).uniform(-400, 400, 1500)
