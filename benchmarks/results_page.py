@@ -3,9 +3,12 @@
 import json
 
 import numpy as np
+from results_adapt import adapt_section
 from results_calspec import calspec_section
 from results_foundation import foundation_section
 from results_four import four_section
+from results_outliers import outliers_section
+from results_pretrain import pretrain_section
 from results_tables import UNITS, list_table, spread
 
 RETRIEVAL = ("recall@1", "recall@10", "mrr")
@@ -79,6 +82,7 @@ Where alignment does not help
 * **Teff of real LAMOST stars.** A small MLP on the aligned embedding is no better, within the spread over splits, than
   an MLP on the raw flux; only log g gains clearly. The emulated partner knows nothing that the labels did not know.
 """
+SECTIONS = (four_section, foundation_section, pretrain_section, outliers_section, adapt_section)
 
 
 def write_page(path, store, n_stars=20000):
@@ -88,8 +92,8 @@ def write_page(path, store, n_stars=20000):
         results = [json.loads(file.read_text()) for file in sorted(store.glob(f"{row}-stars{n_stars}-seed*.json"))]
         if results:
             text += section(row, title, results)
-    others = calspec_section(store) + four_section(store, n_stars) + foundation_section(store, n_stars)
-    path.write_text(text + others + END)
+    others = [section(store, n_stars) for section in SECTIONS]
+    path.write_text(text + calspec_section(store) + "".join(others) + END)
 
 
 def section(row, title, results):
