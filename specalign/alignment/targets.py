@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from specalign.data.columns import SENTINEL
+from specalign.data.columns import SENTINEL, log_unknown
 from specalign.exceptions import LabelError
 
 __all__ = ["LabelScaler", "label_values"]
@@ -78,7 +78,9 @@ def label_values(table, star_id):
         raise LabelError(f"labels: expected numeric columns besides object_id, got {', '.join(table.colnames)}")
     columns = np.stack([_plain(table[name]) for name in names], axis=1)
     units = [str(table[name].unit or "") for name in names]
-    return names, units, _lookup(np.asarray(table["object_id"], dtype=str), columns, star_id)
+    place = _places(np.asarray(table["object_id"], dtype=str), star_id)
+    log_unknown(table, names, place)
+    return names, units, np.where((place >= 0)[:, None], columns[place], np.nan)
 
 
 def _is_label(table, name):
@@ -96,7 +98,8 @@ def _plain(column):
     return values
 
 
-def _lookup(object_id, columns, star_id):
+def _places(object_id, star_id):
+    """Rows (S,) of the table, -1 where it has not that star."""
     row = {name: i for i, name in enumerate(object_id.tolist())}
     if len(row) < len(object_id):
         names, counts = np.unique(object_id, return_counts=True)
@@ -110,4 +113,4 @@ def _lookup(object_id, columns, star_id):
             f"labels: none of the {len(found)} stars is in the table; the spectra begin with "
             f"{list(map(str, star_id[0][:5]))}, the table with {object_id[:5].tolist()}"
         )
-    return np.where((found >= 0)[:, None], columns[found], np.nan)
+    return found

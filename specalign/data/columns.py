@@ -5,6 +5,7 @@
 True
 """
 
+import logging
 import re
 
 import astropy.units as u
@@ -13,7 +14,18 @@ from astropy.units.function import FunctionUnitBase
 
 from specalign.exceptions import LabelError, MatchError
 
-__all__ = ["SENTINEL", "column_values", "difference_unit", "label_names", "match_rows", "plain_values", "with_unit"]
+__all__ = [
+    "SENTINEL",
+    "column_values",
+    "difference_unit",
+    "label_names",
+    "log_unknown",
+    "match_rows",
+    "plain_values",
+    "with_unit",
+]
+
+log = logging.getLogger(__name__)
 
 #: Surveys write -9999 (and -9999.99) where nothing was measured.
 SENTINEL = -9000.0
@@ -114,6 +126,36 @@ def plain_values(column):
     mask = np.asarray(getattr(column, "mask", False)) & np.ones(len(column), bool)
     data = np.ma.getdata(getattr(column, "unmasked", column))
     return np.where(mask, np.nan, np.asarray(getattr(data, "value", data), dtype=float))
+
+
+def log_unknown(table, names, rows):
+    """Name the objects whose labels are not finite although nothing masks them; they are taken for unknown.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        object_id and labels.
+    names : sequence of str
+    rows : (n,) int
+        Of the table; -1 is none.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.data.columns import log_unknown
+    >>> log_unknown(QTable({"object_id": ["a", "b"], "teff": [5777.0, float("nan")] * u.K}), ["teff"], [0, 1])
+    """
+    asked = np.unique(np.asarray(rows)[np.asarray(rows) >= 0])
+    for name in names:
+        masked = np.asarray(getattr(table[name], "mask", False)) & np.ones(len(table), bool)
+        wrong = asked[(~np.isfinite(plain_values(table[name])) & ~masked)[asked]]
+        if len(wrong):
+            first = ", ".join(map(str, table["object_id"][wrong[:5]]))
+            log.info(
+                "%s of %d of %d objects is neither finite nor masked, and taken for unknown: %s%s",
+                *(name, len(wrong), len(asked), first, ", ..." if len(wrong) > 5 else ""),
+            )
 
 
 def _converted(name, values, own, unit):

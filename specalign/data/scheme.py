@@ -6,7 +6,15 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
-from specalign.data.columns import SENTINEL, column_values, difference_unit, label_names, match_rows, with_unit
+from specalign.data.columns import (
+    SENTINEL,
+    column_values,
+    difference_unit,
+    label_names,
+    log_unknown,
+    match_rows,
+    with_unit,
+)
 from specalign.display import Displayed
 from specalign.exceptions import LabelError
 
@@ -112,6 +120,7 @@ class LabelScheme(Displayed):
             )
         columns = [column_values(labels, name) for name in names]
         place = match_rows(object_id, labels["object_id"])
+        log_unknown(labels, names, place)
         values = np.where((place >= 0)[:, None], np.stack([c[0] for c in columns], axis=1)[place], np.nan)
         values[~np.isfinite(values) | (values < SENTINEL)] = np.nan
         rows = np.flatnonzero(np.isfinite(values).any(axis=1))

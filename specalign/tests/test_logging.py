@@ -8,11 +8,16 @@ import sys
 from pathlib import Path
 
 import astropy
+import astropy.units as u
 import numpy as np
 import pytest
+from astropy.table import QTable
+from astropy.utils.masked import Masked
 
 import specalign as sa
+from specalign.alignment.targets import label_values
 from specalign.cli.messages import logged, shown
+from specalign.data.scheme import LabelScheme
 from specalign.instruments.output import count_reasons
 
 PACKAGE = Path(sa.__file__).parent
@@ -113,3 +118,15 @@ def test_only_the_command_line_prints():
     printing = {p.relative_to(PACKAGE).parts[0] for p in PACKAGE.rglob("*.py") if calls_of_print(p)}
     assert printing <= {"cli", "tests"}
     assert "cli" in printing
+
+
+@pytest.mark.parametrize("read", [
+    lambda labels: LabelScheme.from_table(labels, ["a", "b", "c", "d", "e"]),
+    lambda labels: label_values(labels, [["a", "b", "c", "d", "e"]]),
+])  # fmt: skip
+def test_labels_that_are_not_finite_are_named_unless_they_are_masked(read, caplog):
+    caplog.set_level("INFO", logger="specalign")
+    values = Masked([5000.0, np.nan, np.nan, np.inf, 4000.0, np.nan], mask=[False, False, True, False, False, False])
+    read(QTable({"object_id": ["a", "b", "c", "d", "e", "elsewhere"], "teff": values * u.K}))
+    record = next(r for r in caplog.records if r.name == "specalign.data.columns")
+    assert record.getMessage() == "teff of 2 of 5 objects is neither finite nor masked, and taken for unknown: b, d"
