@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 from results_calspec import calspec_section
+from results_calspec_translation import translation_section
 from results_foundation import foundation_section
 from results_four import four_section
 from results_tables import UNITS, list_table, spread
@@ -88,8 +89,8 @@ def write_page(path, store, n_stars=20000):
         results = [json.loads(file.read_text()) for file in sorted(store.glob(f"{row}-stars{n_stars}-seed*.json"))]
         if results:
             text += section(row, title, results)
-    others = calspec_section(store) + four_section(store, n_stars) + foundation_section(store, n_stars)
-    path.write_text(text + others + END)
+    others = calspec_section(store) + translation_section(store) + four_section(store, n_stars)
+    path.write_text(text + others + foundation_section(store, n_stars) + END)
 
 
 def section(row, title, results):
