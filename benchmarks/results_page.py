@@ -5,6 +5,7 @@ import json
 import numpy as np
 from results_adapt import adapt_section
 from results_calspec import calspec_section
+from results_calspec_translation import translation_section
 from results_foundation import foundation_section
 from results_four import four_section
 from results_outliers import outliers_section
@@ -92,8 +93,8 @@ def write_page(path, store, n_stars=20000):
         results = [json.loads(file.read_text()) for file in sorted(store.glob(f"{row}-stars{n_stars}-seed*.json"))]
         if results:
             text += section(row, title, results)
-    others = [section(store, n_stars) for section in SECTIONS]
-    path.write_text(text + calspec_section(store) + "".join(others) + END)
+    others = [one(store, n_stars) for one in SECTIONS]
+    path.write_text(text + calspec_section(store) + translation_section(store) + "".join(others) + END)
 
 
 def section(row, title, results):

@@ -50,10 +50,13 @@ def baselines(aligner, train, test, source, target):
 
 
 class Guess:
-    """Spectra that state no errors."""
+    """Spectra that something else than a decoder tells: flux, mask and ivar (N, P); without ivar, no errors."""
 
-    def __init__(self, flux, mask):
-        self.flux, self.mask, self.ivar = flux, mask, np.full(flux.shape, np.inf)
+    def __init__(self, flux, mask, ivar=None):
+        self.flux, self.mask, self.ivar = flux, mask, np.full(flux.shape, np.inf) if ivar is None else ivar
+
+    def __getitem__(self, rows):
+        return Guess(self.flux[rows], self.mask[rows], self.ivar[rows])
 
 
 def matched(prepared, object_id):

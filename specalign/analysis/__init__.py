@@ -16,10 +16,12 @@ _MODULES = (
     "metrics",
     "outliers",
     "posterior",
+    "response",
     "search",
 )
 _PUBLIC = {
     "ConformalLabels": "conformal",
+    "FluxCalibration": "response",
     "FluxLabelModel": "baselines",
     "LabelModel": "labels",
     "OutlierModel": "outliers",
@@ -28,6 +30,7 @@ _PUBLIC = {
     "describe_labels": "catalogue",
     "describe_spectra": "coverage",
     "find_duplicates": "catalogue",
+    "flux_calibration": "response",
     "interval_coverage": "calibration",
     "rank_uniformity": "calibration",
     "select_spanning": "catalogue",
