@@ -6,7 +6,15 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
-from specalign.data.columns import SENTINEL, column_values, difference_unit, label_names, match_rows, with_unit
+from specalign.data.columns import (
+    NOT_LABELS,
+    SENTINEL,
+    column_values,
+    difference_unit,
+    label_names,
+    match_rows,
+    with_unit,
+)
 from specalign.display import Displayed
 from specalign.exceptions import LabelError
 
@@ -149,6 +157,8 @@ class LabelScheme(Displayed):
             table[name] = with_unit(values[:, j], unit)
             table[f"{name}_err"] = u.Quantity(errors[:, j], difference_unit(unit))
         own = {"label_system": self.system, "n_train": self.n_train, "n_unlabelled": self.n_unlabelled}
+        if beside := [name for name in self.names if name in NOT_LABELS]:
+            own["named_labels"] = beside
         table.meta.update(meta | own)
         return table
 
