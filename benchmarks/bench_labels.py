@@ -4,10 +4,10 @@
 
 On the mock survey (by default APOGEE with NIRSpec, flux as the survey gives it), an aligner is trained with its
 defaults on four fifths of the training stars. The others, which neither it nor a label model sees, calibrate conformal
-intervals. Each method learns from the embeddings of one instrument and is asked for those of the test stars. Stored are,
-for each instrument and method: coverage of nominal 50, 80 and 95 % intervals on all test stars and in each third of
-S/N, of the method's own posterior and of conformal intervals by bins of S/N; the median width of the posterior over the
-Cramer-Rao bound of the same star; how uniform the ranks of the true labels are; root mean square errors; and
+intervals. Each method learns from the embeddings of one instrument and is asked for those of the test stars. Stored
+are, for each instrument and method: coverage of nominal 50, 80 and 95 % intervals on all test stars and in each third
+of S/N, of the method's own posterior and of conformal intervals by bins of S/N; the median width of the posterior over
+the Cramer-Rao bound of the same star; how uniform the ranks of the true labels are; root mean square errors; and
 milliseconds a spectrum for a hundred new ones, at once and one by one. ``--max-epochs`` is for trying the program: its
 results are printed and not stored.
 
@@ -25,7 +25,8 @@ import numpy as np
 from accuracy_pairs import GIVEN, PAIRS
 from accuracy_store import code_digest
 from accuracy_survey import Survey
-from bench_results import label_rows, parser_of, plain
+from bench_results import FULL_SIZE, label_rows, parser_of, plain
+from results_page import write_page
 from survey_observed import OBSERVED, MovingSurvey, velocity_figures
 
 import specalign as sa
@@ -172,7 +173,7 @@ def compact(result):
 
 
 def main(arguments=None):
-    """Parse the command line, run what is not stored, print."""
+    """Parse the command line, run what is not stored, print, write the page."""
     parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="of the survey and of the trainings")
     parser.add_argument("--row", default="apogee-nirspec-given", help="a pair, as bench_accuracy.py calls them")
@@ -191,6 +192,8 @@ def main(arguments=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             temporary.write_text(compact(result))
+        if options.stars == FULL_SIZE:
+            write_page(options.page, options.store)
     print(text_of(result))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from results_calspec import calspec_section
 from results_foundation import foundation_section
 from results_four import four_section
+from results_labels import FIGURE, labels_section, write_figure
 from results_tables import UNITS, list_table, spread
 
 RETRIEVAL = ("recall@1", "recall@10", "mrr")
@@ -89,7 +90,8 @@ def write_page(path, store, n_stars=20000):
         if results:
             text += section(row, title, results)
     others = calspec_section(store) + four_section(store, n_stars) + foundation_section(store, n_stars)
-    path.write_text(text + others + END)
+    write_figure(path.with_name(FIGURE), store, n_stars)
+    path.write_text(text + others + labels_section(store, n_stars) + END)
 
 
 def section(row, title, results):

@@ -7,6 +7,8 @@ UNITS = {
     "logg": ("log g", "dex", 3),
     "fe_h": ("[Fe/H]", "dex", 3),
     "alpha_m": ("[α/M]", "dex", 3),
+    "radial_velocity": ("velocity", "km/s", 1),
+    "a_v": ("A(V)", "mag", 3),
 }
 
 
