@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -58,10 +59,10 @@ def labels_section(store, n_stars):
         return ""
     parts = [f"\n{TITLE}\n{'-' * len(TITLE)}\n", ABOUT.format(first=next(iter(found))), ""]
     for row, results in found.items():
-        parts += [f"**{TITLES.get(row, row)}**. " + size_text(results), ""]
+        parts += [filled(f"**{TITLES.get(row, row)}**. {size_text(results)}"), ""]
         parts += [OBSERVED, ""] if "cross-correlation" in results[0] else []
         parts += [calibration_table(results), "", verdict(results), "", label_table(results), ""]
-        parts += [correlated_text(results), ""] if "cross-correlation" in results[0] else []
+        parts += [filled(correlated_text(results)), ""] if "cross-correlation" in results[0] else []
     if panels_of(found):
         parts += [CAPTION.format(figure=FIGURE, band=100 * BAND), ""]
     return "\n".join(parts)
@@ -80,12 +81,20 @@ def read(store, n_stars):
 
 def size_text(results):
     """How many stars calibrate and test, and how far a perfect interval departs by chance."""
-    n = min(one["n_test"] for one in results[0]["instruments"].values())
-    by_chance = [100 * np.sqrt(0.25 / size) for size in (n, n // 3)]
+    n, kept = min(one["n_test"] for one in results[0]["instruments"].values()), results[0]["n_kept"]
+    own = [100 * np.sqrt(0.25 / size) for size in (n, n / 3)]
+    conformal = [np.hypot(one, 100 * np.sqrt(0.25 / size)) for one, size in zip(own, (kept, kept / 3), strict=True)]
     return (
-        f"Seeds: {len(results)}; {results[0]['n_kept']} stars calibrate, {n} test. By chance alone, 50 % of exact "
-        f"intervals scatter by {by_chance[0]:.1f} points on all stars and by {by_chance[1]:.1f} in a third."
+        f"Seeds: {len(results)}; {kept} stars calibrate, {n} test. By chance alone, the coverage of exact 50 % "
+        f"intervals departs by {own[0]:.1f} points (one standard deviation) on all stars and by {own[1]:.1f} in a "
+        f"third, that of "
+        f"conformal ones by {conformal[0]:.1f} and {conformal[1]:.1f}; the largest of several departures is larger."
     )
+
+
+def filled(text, indent=""):
+    """A paragraph in lines of 120."""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def methods_of(results):
@@ -129,16 +138,16 @@ def time_text(found, parts, name):
 
 
 def verdict(results):
-    """Which intervals meet the targets, and by how much the others miss them."""
+    """Which intervals meet the targets, and which do not."""
     lines = []
     for kind, title in KINDS.items():
         met, missed = [], []
         for key, method, found, _ in methods_of(results):
             off = {part: departure(found, kind, part) for part in TARGETS}
-            name = f"{method} on {key}"
             good = all(off[part] <= TARGETS[part] for part in TARGETS)
-            (met if good else missed).append(name if good else f"{name} ({off['all']:.1f} and {off['third']:.1f})")
-        lines.append(f"* {title}: met by {', '.join(met) or 'none'}; missed by {', '.join(missed) or 'none'}.")
+            (met if good else missed).append(f"{method} on {key}")
+        text = f"* {title}: met by {', '.join(met) or 'none'}; missed by {', '.join(missed) or 'none'}."
+        lines.append(filled(text, "  "))
     return "\n".join(
         [f"Targets: within {TARGETS['all']} points on all, within {TARGETS['third']} in every third.", "", *lines]
     )
@@ -206,7 +215,7 @@ def write_figure(path, store, n_stars):
         draw(ax, *panel)
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
-    axes[0].legend(fontsize=7, ncols=2, frameon=False, loc="lower center")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     figure.supxlabel("rank of the true label (0 to 1)")
     figure.supylabel("stars, over the uniform number")
     with atomic_write(path) as temporary:
@@ -219,6 +228,7 @@ def draw(ax, key, label, counts):
     low, high = binom.ppf([(1 - BAND) / 2, (1 + BAND) / 2], n, 1 / bins) * bins / n
     ax.axhspan(low, high, color="0.9")
     for number, (method, values) in enumerate(counts.items()):
-        ax.stairs(np.array(values) * bins / n, np.linspace(0, 1, bins + 1), color=f"C{number}", lw=1, label=method)
+        edges, style = np.linspace(0, 1, bins + 1), {"baseline": None, "color": f"C{number}", "lw": 1}
+        ax.stairs(np.array(values) * bins / n, edges, label=method, **style)
     ax.set_title(f"{key}, {UNITS[label][0]}", fontsize=9)
     ax.set_ylim(0, max(2.0, 1.05 * max(max(values) for values in counts.values()) * bins / n))

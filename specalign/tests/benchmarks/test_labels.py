@@ -137,7 +137,7 @@ def test_the_section_tells_what_is_stored_and_which_targets_are_met(program, tmp
     assert page.labels_section(tmp_path, 300) == ""
     cells = ["lamost", "knn", "3.0", "7.0", "0.0", "0.0", "0.2", "1.10-1.10", "0.75; 3.0", "1.25; 4.0"]
     assert "   * - " + "\n     - ".join(cells) in text
-    assert "* own posterior: met by mlp on lamost; missed by knn on lamost (3.0 and 7.0)." in text
+    assert "* own posterior: met by mlp on lamost; missed by knn on lamost." in text
     assert "* conformal intervals: met by knn on lamost, mlp on lamost; missed by none." in text
     assert "31.0 (2.50)" in text
     assert "figure::" not in text
