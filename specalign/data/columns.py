@@ -1,8 +1,10 @@
 """Label columns as plain float arrays, and back, without losing their units.
 
->>> from specalign.data.columns import SENTINEL
+>>> from specalign.data.columns import NOT_LABELS, SENTINEL
 >>> -9999.99 < SENTINEL
 True
+>>> "radial_velocity" in NOT_LABELS, "a_v" in NOT_LABELS
+(True, False)
 """
 
 import re

@@ -133,7 +133,18 @@ def _resolved(name):
 
 
 def tell_mixed_frames(prepared):
-    """The frames of several instruments' spectra (dict of name to PreparedSpectra), or '' where they are one."""
+    """The frames of several instruments' spectra (dict of name to PreparedSpectra), or '' where they are one.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import tell_mixed_frames
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> tell_mixed_frames({"apogee": rest})
+    ''
+    """
     frames = {name: found for name, rows in prepared.items() if (found := frames_of(rows))}
     if len({frame for found in frames.values() for frame in found}) < 2:
         return ""
@@ -141,7 +152,18 @@ def tell_mixed_frames(prepared):
 
 
 def knows_velocity(prepared):
-    """Whether spectra may tell the radial velocity: they resolve it, and were not brought to rest."""
+    """Whether spectra may tell the radial velocity: they resolve it, and were not brought to rest.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import knows_velocity
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> knows_velocity(rest)
+    False
+    """
     return _resolved(prepared.instrument.name) and frames_of(prepared) != ["rest"]
 
 
@@ -154,6 +176,19 @@ def check_velocity_label(prepared, names):
         Of several instruments, those that resolve velocities must all know them, and one at least.
     names : sequence of str
         Of the labels.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import check_velocity_label
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> check_velocity_label({"apogee": rest}, ["teff"])
+    >>> check_velocity_label({"apogee": rest}, ["teff", "radial_velocity"])
+    Traceback (most recent call last):
+        ...
+    specalign.exceptions.LabelError: radial_velocity: expected spectra that know their velocity, got apogee at rest; ...
     """
     if VELOCITY not in names or all_know_velocity(prepared):
         return
@@ -166,6 +201,17 @@ def check_velocity_label(prepared, names):
 
 
 def all_know_velocity(prepared):
-    """Whether the velocity is a label of spectra (dict of name to PreparedSpectra): none that resolve it is at rest."""
+    """Whether the velocity is a label of spectra (dict of name to PreparedSpectra): none that resolve it is at rest.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import all_know_velocity
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> all_know_velocity({"apogee": rest})
+    False
+    """
     known = [knows_velocity(rows) for rows in prepared.values() if _resolved(rows.instrument.name)]
     return bool(known) and all(known)
