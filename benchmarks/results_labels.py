@@ -6,7 +6,8 @@ import textwrap
 
 import numpy as np
 from matplotlib.figure import Figure
-from results_tables import UNITS, list_table, spread
+from results_tables import OBSERVED_UNITS as UNITS
+from results_tables import list_table, spread
 from scipy.stats import binom
 
 from specalign.io.files import atomic_write

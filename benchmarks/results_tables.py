@@ -7,9 +7,9 @@ UNITS = {
     "logg": ("log g", "dex", 3),
     "fe_h": ("[Fe/H]", "dex", 3),
     "alpha_m": ("[α/M]", "dex", 3),
-    "radial_velocity": ("velocity", "km/s", 1),
-    "a_v": ("A(V)", "mag", 3),
 }
+#: Those of spectra that nobody corrected, too.
+OBSERVED_UNITS = UNITS | {"radial_velocity": ("velocity", "km/s", 1), "a_v": ("A(V)", "mag", 3)}
 
 
 def spread(values, digits):
