@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from survey_data import UNITS, MockSurvey
+from survey_data import MockSurvey
 
 MOST_TEST_STARS = 2000
 
@@ -36,11 +36,13 @@ class Survey:
         self.shared, self.n_stars, self.seed = shared, n_stars, seed
         self._mock, self._seen = None, {}
 
+    kind = MockSurvey
+
     @property
     def mock(self):
         """The `MockSurvey`, drawn when it is first asked for."""
         if self._mock is None:
-            self._mock = MockSurvey(self.shared, self.n_stars, self.seed, test_size(self.n_stars))
+            self._mock = self.kind(self.shared, self.n_stars, self.seed, test_size(self.n_stars))
         return self._mock
 
     def plugin(self, name):
@@ -54,7 +56,7 @@ class Survey:
     def labels(self, names):
         """True labels of all stars that the model of one of these instruments knows."""
         known = {label for name in names for label in self.mock.known_labels[name]}
-        table = self.mock.labels["object_id", *(label for label in UNITS if label in known)]
+        table = self.mock.labels["object_id", *(label for label in self.mock.units if label in known)]
         table.meta["label_system"] = "mock-survey"
         return table
 

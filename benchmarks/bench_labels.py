@@ -2,17 +2,22 @@
 
     python benchmarks/bench_labels.py --seed 31 --stars 20000
 
-On the mock survey (APOGEE with NIRSpec, flux as the survey gives it), an aligner is trained with its defaults on four
-fifths of the training stars. The others, which neither it nor a label model sees, calibrate conformal intervals. Each
-method learns from the embeddings of one instrument and is asked for those of the test stars. Stored as JSON are,
-for each instrument and method: coverage of nominal 50, 80 and 95 % intervals on all test stars and in each third of
-S/N, of the method's own posterior and of conformal intervals by bins of S/N; the median width of the posterior over the
-Cramer-Rao bound of the same star; how uniform the ranks of the true labels are; root mean square errors; and
+On the mock survey (by default APOGEE with NIRSpec, flux as the survey gives it), an aligner is trained with its
+defaults on four fifths of the training stars. The others, which neither it nor a label model sees, calibrate conformal
+intervals. Each method learns from the embeddings of one instrument and is asked for those of the test stars. Stored
+are, for each instrument and method: coverage of nominal 50, 80 and 95 % intervals on all test stars and in each third
+of S/N, of the method's own posterior and of conformal intervals by bins of S/N; the median width of the posterior over
+the Cramer-Rao bound of the same star; how uniform the ranks of the true labels are; root mean square errors; and
 milliseconds a spectrum for a hundred new ones, at once and one by one. ``--max-epochs`` is for trying the program: its
 results are printed and not stored.
+
+With ``--row lamost-gaia_xp-observed`` the stars move, nobody corrects for it, and labels are, besides those of the
+stars, the velocity for LAMOST and the extinction for Gaia XP; beside them stands what cross-correlation makes of the
+velocities.
 """
 
 import json
+import re
 import statistics
 import time
 
@@ -20,11 +25,13 @@ import numpy as np
 from accuracy_pairs import GIVEN, PAIRS
 from accuracy_store import code_digest
 from accuracy_survey import Survey
-from bench_results import label_rows, parser_of, plain
-from survey_data import UNITS
+from bench_results import FULL_SIZE, label_rows, parser_of, plain
+from results_page import write_page
+from survey_observed import OBSERVED, MovingSurvey, velocity_figures
 
 import specalign as sa
 from specalign.analysis import ConformalLabels, calibration_ranks, interval_coverage, rank_uniformity
+from specalign.analysis.calibration import rank_counts
 from specalign.data.splits import hash_fraction
 from specalign.io.files import atomic_write
 
@@ -33,11 +40,12 @@ LEVELS = (0.5, 0.8, 0.95)
 KEPT = 0.2  # of the training stars, for calibration
 NEW = 100  # spectra whose latency is measured
 SAMPLES = 1000
+RANKS, BINS = 160, 20  # a bin of the stored histogram has as many ranks as another
 
 
 def study(survey, row, options):
     """Everything of one pair of instruments."""
-    names = PAIRS[row.removesuffix(GIVEN)]
+    names = PAIRS[row.removesuffix(GIVEN).removesuffix(OBSERVED)]
     seen = {survey.plugin(name): survey.seen(name, row.endswith(GIVEN)) for name in names}
     train, kept = split_training({key: one.train for key, one in seen.items()}, survey.seed)
     labels, known, start = survey.labels(names), survey.known(names), time.perf_counter()
@@ -45,13 +53,17 @@ def study(survey, row, options):
     short = {"max_epochs": options.max_epochs} if options.max_epochs else {}
     aligner.fit(train, labels=labels, seed=survey.seed, progress=False, **short)
     result = {"fit_seconds": time.perf_counter() - start, "n_kept": len(next(iter(kept.values()))), "instruments": {}}
+    result["n_train"] = len(next(iter(train.values())))
     for key, one in seen.items():
         tables = [aligner.embed(rows) for rows in (train[key], kept[key], one.test)]
         deviation = np.sqrt(np.diagonal(one.covariance, axis1=1, axis2=2))
-        bound = {name: deviation[:, list(UNITS).index(name)] for name in known[key]}
+        bound = {name: deviation[:, survey.mock.places[name]] for name in known[key]}
         embed = latency(aligner.embed, one.test)
         found = {method: judge(method, *tables, labels, bound, options) for method in options.methods}
-        result["instruments"][key] = {"n_test": len(one.test), "embed_ms": embed, "methods": found}
+        result["instruments"][key] = {"n_test": len(one.test), "embed_ms": embed, "methods": found, "bound": one.bound}
+        if "radial_velocity" in bound:
+            velocities = survey.mock.correlated_velocities(names[list(seen).index(key)])
+            result["cross-correlation"] = velocity_figures(*velocities, bound["radial_velocity"])
     return plain(result)
 
 
@@ -95,9 +107,13 @@ def coverages(table, labels, snr):
 
 
 def ranks_of(posterior, labels):
-    """How uniform the ranks of the true labels are, a label each."""
-    table = rank_uniformity(calibration_ranks(posterior, labels))
-    return {str(row["label"]): {key: float(row[key]) for key in ("p_value", "mean", "spread")} for row in table}
+    """How uniform the ranks of the true labels are, and their histogram, a label each."""
+    ranks = calibration_ranks(posterior, labels, n=RANKS - 1)
+    return {
+        str(row["label"]): {key: float(row[key]) for key in ("p_value", "mean", "spread")}
+        | {"counts": rank_counts(ranks, row["label"], BINS)[0].tolist()}
+        for row in rank_uniformity(ranks)
+    }
 
 
 def latency(function, rows, singles=20):
@@ -121,6 +137,8 @@ def text_of(result):
     for key, one in result["instruments"].items():
         lines.append(f"{key}: embedding, ms a spectrum {time_text(one['embed_ms'])}")
         lines += [f"  {method:7s} {line}" for method, found in one["methods"].items() for line in method_lines(found)]
+    if velocities := result.get("cross-correlation"):
+        lines.append("cross-correlation: " + ", ".join(f"{name} {value:.3g}" for name, value in velocities.items()))
     return "\n".join(lines)
 
 
@@ -129,6 +147,7 @@ def method_lines(found):
     for kind in ("coverage", "coverage, conformal"):
         yield f"{kind}: {'; '.join(departure(level, of) for level, of in found[kind].items())}"
     yield "width/bound " + " ".join(f"{name} {width:.2f}" for name, width in found["width over bound"].items())
+    yield "RMSE " + " ".join(f"{name} {one['rmse']:.3g}" for name, one in found["labels"].items())
     ranks = found["ranks"].items()
     yield "ranks " + " ".join(f"{n} p {r['p_value']:.2g} spread {r['spread']:.2f}" for n, r in ranks)
     times = f"labels {time_text(found['label_ms'])}, intervals {time_text(found['posterior_ms'])}"
@@ -147,8 +166,14 @@ def time_text(times):
     return f"{times['batch']:.2f} at once, {times['single']:.1f} alone"
 
 
+def compact(result):
+    """JSON with a list of numbers on one line."""
+    text = json.dumps(result, indent=1)
+    return re.sub(r"\[[-+.,\deE\s]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+
 def main(arguments=None):
-    """Parse the command line, run what is not stored, print."""
+    """Parse the command line, run what is not stored, print, write the page."""
     parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="of the survey and of the trainings")
     parser.add_argument("--row", default="apogee-nirspec-given", help="a pair, as bench_accuracy.py calls them")
@@ -160,12 +185,15 @@ def main(arguments=None):
         print(text_of(json.loads(path.read_text())))
         return
     start, code = time.perf_counter(), code_digest()
-    result = study(Survey(options.shared, options.stars, options.seed), options.row, options)
+    survey = (MovingSurvey if options.row.endswith(OBSERVED) else Survey)(options.shared, options.stars, options.seed)
+    result = study(survey, options.row, options)
     result |= {"code": code, "seconds": time.perf_counter() - start}
     if not options.max_epochs and options.methods == list(METHODS):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+            temporary.write_text(compact(result))
+        if options.stars == FULL_SIZE:
+            write_page(options.page, options.store)
     print(text_of(result))
 
 

@@ -8,6 +8,7 @@ from results_calspec import calspec_section
 from results_calspec_translation import translation_section
 from results_foundation import foundation_section
 from results_four import four_section
+from results_labels import FIGURE, labels_section, write_figure
 from results_outliers import outliers_section
 from results_pretrain import pretrain_section
 from results_tables import UNITS, list_table, spread
@@ -83,7 +84,7 @@ Where alignment does not help
 * **Teff of real LAMOST stars.** A small MLP on the aligned embedding is no better, within the spread over splits, than
   an MLP on the raw flux; only log g gains clearly. The emulated partner knows nothing that the labels did not know.
 """
-SECTIONS = (four_section, foundation_section, pretrain_section, outliers_section, adapt_section)
+SECTIONS = (four_section, foundation_section, labels_section, outliers_section, adapt_section, pretrain_section)
 
 
 def write_page(path, store, n_stars=20000):
@@ -93,6 +94,7 @@ def write_page(path, store, n_stars=20000):
         results = [json.loads(file.read_text()) for file in sorted(store.glob(f"{row}-stars{n_stars}-seed*.json"))]
         if results:
             text += section(row, title, results)
+    write_figure(path.with_name(FIGURE), store, n_stars)
     others = [one(store, n_stars) for one in SECTIONS]
     path.write_text(text + calspec_section(store) + translation_section(store) + "".join(others) + END)
 

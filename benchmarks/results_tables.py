@@ -8,6 +8,8 @@ UNITS = {
     "fe_h": ("[Fe/H]", "dex", 3),
     "alpha_m": ("[α/M]", "dex", 3),
 }
+#: Those of spectra that nobody corrected, too.
+OBSERVED_UNITS = UNITS | {"radial_velocity": ("velocity", "km/s", 1), "a_v": ("A(V)", "mag", 3)}
 
 
 def spread(values, digits):

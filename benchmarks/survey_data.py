@@ -52,11 +52,16 @@ class MockSurvey:
     ----------
     settings, known_labels : dict
         Of each of the script's instruments: plugin and options, and the labels that its model knows.
+    units, places : dict
+        Of each label: its unit, and its column among those of the script.
     """
+
+    frame = "rest"
 
     def __init__(self, shared, n_stars, seed, n_test=2000):
         self.script = load_script(shared)
         self.settings, self.known_labels = dict(SETTINGS), dict(KNOWN_LABELS)
+        self.units, self.places = dict(UNITS), {name: place for place, name in enumerate(UNITS)}
         self.seed, self.n_test = seed, n_test
         self.values = self.script.draw_labels(n_stars, np.random.default_rng(seed))
         self.object_id = np.array([f"mock-{seed}-{i:07d}" for i in range(n_stars)])
@@ -110,6 +115,7 @@ class MockSurvey:
             spectral_axis=seen["wavelength"] * u.AA,
             object_id=self.object_id[rows],
             spectrum_id=np.char.add(self.object_id[rows], f"/{name}"),
+            frame=self.frame,
             normalized=normalized,
             covariance_factor=factor,
         )
@@ -118,8 +124,8 @@ class MockSurvey:
     def labels(self):
         """`~astropy.table.QTable` with the true labels of every star."""
         table = QTable({"object_id": self.object_id})
-        for i, (name, unit) in enumerate(UNITS.items()):
-            table[name] = self.values[:, i] * unit
+        for name, unit in self.units.items():
+            table[name] = self.values[:, self.places[name]] * unit
         table.meta["label_system"] = "mock-survey"
         return table
 
@@ -129,9 +135,10 @@ class MockSurvey:
 
     def bound(self, name):
         """Root mean square Cramer-Rao bound a label over the test stars, as a dict of Quantity."""
-        deviation = self.script.cramer_rao(name, self.values[-self.n_test :], self._test_observation(name))
-        rms = np.sqrt((deviation**2).mean(axis=0))
-        return {label: rms[list(UNITS).index(label)] * UNITS[label] for label in self.known_labels[name]}
+        seen, prior = self._test_observation(name), self.script.PRIOR
+        deviation = self.script.covariance(name, self.values[-self.n_test :], seen, prior).diagonal(axis1=1, axis2=2)
+        rms = np.sqrt(deviation.mean(axis=0))
+        return {label: rms[self.places[label]] * self.units[label] for label in self.known_labels[name]}
 
     def covariance(self, name):
         """Inverse Fisher matrices (n_test, 6, 6) without knowledge of the population."""

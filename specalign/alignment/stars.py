@@ -1,5 +1,7 @@
 """The stars of a training: joined over the instruments, split, and given what they are to be trained on."""
 
+import logging
+
 import numpy as np
 import torch
 
@@ -10,14 +12,19 @@ from specalign.data.loading import join_stars
 from specalign.data.scheme import LabelScheme
 from specalign.data.splits import StarSplit, split
 from specalign.exceptions import LabelError, MatchError
+from specalign.instruments.frames import VELOCITY, all_know_velocity, check_velocity_label, tell_mixed_frames
 
 __all__ = ["LabelledStars", "join_prepared", "new_history", "scaled_targets", "split_stars", "star_labels"]
+
+log = logging.getLogger(__name__)
 
 NO_TEST = (9, 1, 0)
 
 
 def join_prepared(prepared, names, pairs):
     """The index of the stars of several instruments' rows."""
+    if mixed := tell_mixed_frames(prepared):
+        log.warning("the frames of the spectra differ (%s): lines of one star are shifted against each other", mixed)
     ids = {name: prepared[name].object_id for name in names}
     return join_stars(ids, pairs, spectrum_id={name: prepared[name].spectrum_id for name in names})
 
@@ -48,7 +55,14 @@ def scaled_targets(labels, index, prepared, training):
 
 
 def star_labels(labels, index, prepared):
-    """Names, units and values (S, L) of the labels of all stars, under whatever catalogue's name the table has them."""
+    """Names, units and values (S, L) of the labels of all stars, under whatever catalogue's name the table has them.
+
+    Catalogues carry velocities beside labels: where spectra are at rest, they are left out if nobody named them.
+    """
+    if VELOCITY in labels.colnames and not all_know_velocity(prepared):
+        check_velocity_label(prepared, labels.meta.get("named_labels", ()))
+        log.info("%s is left out of the labels: the spectra are at rest, or hide it", VELOCITY)
+        labels = labels[[name for name in labels.colnames if name != VELOCITY]]
     names = [_own_id(index, name, rows.object_id) for name, rows in prepared.items()]
     return label_values(labels, [index.star_id, *names])
 
@@ -78,6 +92,7 @@ class LabelledStars:
 
     def __init__(self, prepared, labels, names, system, split, seed):
         self.name = prepared.instrument.name
+        check_velocity_label({self.name: prepared}, names or ())
         self.index = join_stars({self.name: prepared.object_id}, spectrum_id={self.name: prepared.spectrum_id})
         self.scheme, self.labelled, values = LabelScheme.from_table(labels, self.index.star_id, system, names)
         self.values = np.full((len(self.index), len(self.scheme.names)), np.nan)

@@ -4,13 +4,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from specalign.data.columns import SENTINEL, log_unknown
+from specalign.data.columns import NOT_LABELS, SENTINEL, log_unknown
 from specalign.exceptions import LabelError
 
 __all__ = ["LabelScaler", "label_values"]
 
 SUFFIXES = ("_err", "_error", "_flag", "_flags", "_id")
-NOT_LABELS = ("snr", "ra", "dec", "weight")
+#: Velocities are labels of spectra that are not at rest; `specalign.alignment.stars` leaves them out otherwise.
+LEFT_OUT = NOT_LABELS - {"radial_velocity"} | {"weight"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def label_values(table, star_id):
 
 
 def _is_label(table, name):
-    if name == "object_id" or name in NOT_LABELS or name.endswith(SUFFIXES):
+    if name in LEFT_OUT or name.endswith(SUFFIXES):
         return False
     column = table[name]
     return column.ndim == 1 and column.dtype.kind == "f"

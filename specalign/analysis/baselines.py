@@ -13,6 +13,7 @@ from specalign.analysis.network import NetworkEnsemble
 from specalign.data.scheme import LabelScheme
 from specalign.display import Displayed, brief
 from specalign.exceptions import SpecalignError, SpectrumError
+from specalign.instruments.frames import check_velocity_label
 from specalign.instruments.resampling import pixel_edges, resample_rows
 
 __all__ = ["FluxLabelModel", "chance", "matched_flux_retrieval"]
@@ -70,6 +71,7 @@ class FluxLabelModel(Displayed):
         prepared : `~specalign.PreparedSpectra`
         labels : `~astropy.table.QTable`
         """
+        check_velocity_label({prepared.instrument.name: prepared}, names or ())
         self._scheme, rows, values = LabelScheme.from_table(labels, prepared.object_id, system, names)
         self._mean, self._scale = _pixel_statistics(prepared.flux, prepared.mask, rows)
         self._network.fit(_Pixels(prepared, rows, self._mean, self._scale), values, prepared.object_id[rows])

@@ -288,7 +288,9 @@ _LABEL_COLUMNS = ("label", "unit", "n", "n_missing", "rmse", "bias", "mad", "r2"
 
 
 def _common_labels(predicted, true):
-    names = [name for name in label_names(true) if name in predicted.colnames]
+    # what a model predicts is a label, also a velocity, which a catalogue may carry beside its labels
+    either = {*label_names(true), *label_names(predicted)}
+    names = [name for name in true.colnames if name in either and name in predicted.colnames]
     if not names:
         raise LabelError(f"no common label: predicted {label_names(predicted)}, true {label_names(true)}")
     return names

@@ -27,9 +27,10 @@ def add_arguments(parser):
     )
     parser.add_argument(
         "--velocity",
-        choices=["stated", "measure"],
+        choices=["stated", "measure", "ignore"],
         default="stated",
-        help="velocities that the files state, or measured ones; a measured one that fails rejects its spectrum",
+        help="velocities that the files state, or measured ones; a measured one that fails rejects its spectrum; "
+        "ignore: spectra stay in the frame of their file",
     )
     parser.add_argument(
         "--templates",
@@ -61,8 +62,11 @@ def run(arguments):
 
 
 def velocity_requests(arguments):
-    """`MeasuredVelocity` by the name of its instrument: of those that templates were given for."""
+    """What ``prepare`` is given as the velocity, by instrument: a `MeasuredVelocity`, NaN, or nothing."""
+    import collections
+
     import astropy.units as u
+    import numpy as np
 
     from specalign.cli.files import UsageError
     from specalign.instruments.measured import MeasuredVelocity
@@ -73,7 +77,8 @@ def velocity_requests(arguments):
     if arguments.within and not arguments.templates:
         raise UsageError("--within needs --velocity measure")
     within = None if arguments.within is None else arguments.within * u.AA
-    requests = {}
+    nothing = np.nan * u.km / u.s if arguments.velocity == "ignore" else None
+    requests = collections.defaultdict(lambda: nothing)
     for path in arguments.templates:
         templates = PreparedSpectra.read(path)
         name = templates.instrument.name
@@ -104,7 +109,7 @@ def prepare_all(spectra, requests):
         raise SpectrumError(f"--templates: there is no spectrum of {', '.join(unused)} to measure; leave out that file")
     prepared, refused = {}, []
     for name, (instrument, found) in sorted(spectra.items()):
-        found, options = _unique(found, refused), {"radial_velocity": requests.get(name)}
+        found, options = _unique(found, refused), {"radial_velocity": requests[name]}
         try:
             prepared[name] = instrument.prepare(found, **options)
         except SpectrumUnitError:  # a flux in counts and one in Jansky cannot be in one array

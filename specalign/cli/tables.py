@@ -42,13 +42,28 @@ def add_label_file(parser, required):
     parser.add_argument(
         "--system", metavar="NAME", help="label system, such as aspcap-dr17; by default what the file says"
     )
+    parser.add_argument(
+        "--names", nargs="+", default=[], metavar="LABEL", help="which labels; velocities must be named"
+    )
 
 
 def read_label_file(arguments):
     """The labels, or None where no file is named."""
     from specalign.data.labels import read_labels
 
-    return None if arguments.labels is None else read_labels(arguments.labels, system=arguments.system)
+    if arguments.labels is None:
+        return None
+    labels = read_labels(arguments.labels, system=arguments.system)
+    return _named(labels, arguments.names) if arguments.names else labels
+
+
+def _named(labels, names):
+    """The table with some of its labels and their errors."""
+    if unknown := [name for name in names if name not in labels.colnames]:
+        raise UsageError(f"--names: expected some of {', '.join(labels.colnames[1:])}, got {unknown[0]!r}")
+    chosen = labels["object_id", *names, *(f"{name}_err" for name in names if f"{name}_err" in labels.colnames)]
+    chosen.meta["named_labels"] = list(names)
+    return chosen
 
 
 def print_table(table, n=20):

@@ -1,8 +1,10 @@
 """Label columns as plain float arrays, and back, without losing their units.
 
->>> from specalign.data.columns import SENTINEL
+>>> from specalign.data.columns import NOT_LABELS, SENTINEL
 >>> -9999.99 < SENTINEL
 True
+>>> "radial_velocity" in NOT_LABELS, "a_v" in NOT_LABELS
+(True, False)
 """
 
 import logging
@@ -15,6 +17,7 @@ from astropy.units.function import FunctionUnitBase
 from specalign.exceptions import LabelError, MatchError
 
 __all__ = [
+    "NOT_LABELS",
     "SENTINEL",
     "column_values",
     "difference_unit",
@@ -31,8 +34,8 @@ log = logging.getLogger(__name__)
 SENTINEL = -9000.0
 
 #: Columns that catalogues carry beside labels.
-NOT_LABELS = {"object_id", "spectrum_id", "ra", "dec", "snr", "radial_velocity", "velocity_applied", "parallax",
-              "distance", "flag", "flags", "epoch", "mjd"}  # fmt: skip
+NOT_LABELS = {"object_id", "spectrum_id", "ra", "dec", "pmra", "pmdec", "snr", "radial_velocity", "velocity_applied",
+              "parallax", "distance", "flag", "flags", "epoch", "mjd"}  # fmt: skip
 
 #: Ends of names of what goes with a label: errors, flags, ends of intervals such as teff_lo_95, quantiles.
 NOT_LABEL_ENDS = re.compile(r"(_err|_flag|_(lo|hi)_[\d.]+|_q[\d.]+)$")
@@ -42,7 +45,8 @@ def label_names(table):
     """Names of the label columns of a table, in their order.
 
     A label is a column of floating-point numbers with a unit that is neither an error (``*_err``), a bound nor one of
-    the positions, velocities and the like that catalogues carry beside labels.
+    the positions, velocities and the like that catalogues carry beside labels.  Of those, the ones that
+    ``meta["named_labels"]`` names are labels all the same, as in predictions of a model that learned them.
 
     Raises
     ------
@@ -57,12 +61,13 @@ def label_names(table):
     >>> label_names(QTable({"object_id": ["a"], "ra": [1.0] * u.deg, "teff": [5777.0] * u.K, "teff_err": [60.0] * u.K}))
     ['teff']
     """
-    return [name for name in table.colnames if _is_label(table, name)]
+    named = set(table.meta.get("named_labels", ()))
+    return [name for name in table.colnames if _is_label(table, name, named)]
 
 
-def _is_label(table, name):
+def _is_label(table, name, named):
     column = table[name]
-    if name in NOT_LABELS or NOT_LABEL_ENDS.search(name) or getattr(column, "ndim", 2) != 1:
+    if name in NOT_LABELS - named or NOT_LABEL_ENDS.search(name) or getattr(column, "ndim", 2) != 1:
         return False
     if column.dtype.kind != "f":
         return False

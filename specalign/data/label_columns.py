@@ -20,7 +20,7 @@ _LOG_GRAVITY = u.dex(u.cm / u.s**2)
 _UNITS = {
     "teff": u.K, "logg": _LOG_GRAVITY, "vmicro": u.km / u.s, "vmacro": u.km / u.s, "vsini": u.km / u.s,
     "radial_velocity": u.km / u.s, "ra": u.deg, "dec": u.deg, "pmra": u.mas / u.yr, "pmdec": u.mas / u.yr,
-    "parallax": u.mas, "a_v": u.mag,
+    "parallax": u.mas, "a_v": u.mag, "a_g": u.mag, "e_bp_rp": u.mag, "e_b_v": u.mag,
 }  # fmt: skip
 #: Columns that say where a star is and how it moves across the sky; they belong to no label system.
 ASTROMETRY = ("ra", "dec", "pmra", "pmdec", "parallax")
@@ -28,7 +28,7 @@ PLAIN = ("snr", "epoch")  # numbers without a unit; the epoch is a Julian year
 _SPELLINGS = {"log(cgs)", "log(cm/s2)", "log(cm/s**2)", "log(cm.s**-2)", "[cm/s2]", "dex(cgs)", "dex(cm.s**-2)", "dex"}
 _ALIASES = {
     "feh": "fe_h", "mh": "m_h", "t_eff": "teff", "log_g": "logg", "vhelio_avg": "radial_velocity",
-    "rv": "radial_velocity", "raj2000": "ra", "dej2000": "dec", "ref_epoch": "epoch",
+    "rv": "radial_velocity", "av": "a_v", "ag": "a_g", "raj2000": "ra", "dej2000": "dec", "ref_epoch": "epoch",
 }  # fmt: skip
 _NULLS = ("", "null")  # how archives write an empty cell as text, among them Gaia's
 _BRACKETS = re.compile(r"\[(\w+)/(fe|h|m)\]")
@@ -70,7 +70,8 @@ def find_labels(columns, facts):
 
 def _label_of(column, facts):
     rest = column.removeprefix(facts.prefix)
-    error, base, ending = _ERROR.fullmatch(rest), rest, ""
+    # the colour excesses E(B - V) and E(BP - RP) begin like an error of VizieR's catalogues
+    error, base, ending = None if rest in _UNITS else _ERROR.fullmatch(rest), rest, ""
     if error:
         base, ending = error["base"] or error["vizier"], "_err"
     elif rest.endswith("_corr"):

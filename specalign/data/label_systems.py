@@ -259,7 +259,7 @@ _ALL = (
     LabelSystem(
         name="gaia-dr3-gspphot",
         data_model=_GAIA_TABLES,
-        columns=_named(("teff", "logg"), "_gspphot", mh_gspphot="m_h"),
+        columns=_named(("teff", "logg"), "_gspphot", mh_gspphot="m_h", ag_gspphot="a_g", ebpminrp_gspphot="e_bp_rp"),
         calibrated=False,
         notes="From BP and RP spectra, with parallax and magnitude; [M/H] has strong systematic errors.",
         **_GAIA,

@@ -7,6 +7,7 @@ import numpy as np
 from astropy.table import QTable
 
 from specalign.data.columns import (
+    NOT_LABELS,
     SENTINEL,
     column_values,
     difference_unit,
@@ -158,6 +159,8 @@ class LabelScheme(Displayed):
             table[name] = with_unit(values[:, j], unit)
             table[f"{name}_err"] = u.Quantity(errors[:, j], difference_unit(unit))
         own = {"label_system": self.system, "n_train": self.n_train, "n_unlabelled": self.n_unlabelled}
+        if beside := [name for name in self.names if name in NOT_LABELS]:
+            own["named_labels"] = beside
         table.meta.update(meta | own)
         return table
 

@@ -9,10 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specalign.exceptions import SpectrumError, VelocityWarning
+from specalign.exceptions import LabelError, PluginError, SpectrumError, VelocityWarning
 from specalign.instruments.resampling import doppler_factor
+from specalign.plugins import load_plugin
 
-__all__ = ["Shift", "plan_shift", "window_factor"]
+__all__ = [
+    "Shift",
+    "all_know_velocity",
+    "check_velocity_label",
+    "frames_of",
+    "knows_velocity",
+    "plan_shift",
+    "tell_mixed_frames",
+    "window_factor",
+]
+
+VELOCITY = "radial_velocity"
 
 
 @dataclass
@@ -90,3 +102,116 @@ def window_factor(frame, velocity):
     """Observed over file wavelength (N,), by which windows of the Earth's air move into the frame of the file."""
     at_rest = (frame == "rest") & ~np.isnan(velocity)
     return doppler_factor(np.where(at_rest, velocity, 0.0))
+
+
+def frames_of(prepared):
+    """Frames of prepared spectra, sorted; none where they are not stated, or where the resolution hides velocities.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import frames_of
+    >>> found = []
+    >>> for name in ("lamost", "gaia_xp"):
+    ...     one = sa.get_instrument(name)
+    ...     flux, names = [[1.0] * one.n_pixels], ["star"]
+    ...     found.append(frames_of(one.prepare_arrays(flux, spectral_axis=one.spectral_axis, object_id=names)))
+    >>> found
+    [['rest'], []]
+    """
+    if "frame" not in prepared.catalog.colnames or not _resolved(prepared.instrument.name):
+        return []
+    return sorted(set(np.asarray(prepared.catalog["frame"], dtype=str).tolist()))
+
+
+def _resolved(name):
+    """Whether velocities are seen; they are by an instrument of somebody else who is not there to ask."""
+    try:
+        return load_plugin("instruments", name).velocity_resolved
+    except (PluginError, AttributeError):
+        return True
+
+
+def tell_mixed_frames(prepared):
+    """The frames of several instruments' spectra (dict of name to PreparedSpectra), or '' where they are one.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import tell_mixed_frames
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> tell_mixed_frames({"apogee": rest})
+    ''
+    """
+    frames = {name: found for name, rows in prepared.items() if (found := frames_of(rows))}
+    if len({frame for found in frames.values() for frame in found}) < 2:
+        return ""
+    return "; ".join(f"{name}: {' and '.join(found)}" for name, found in frames.items())
+
+
+def knows_velocity(prepared):
+    """Whether spectra may tell the radial velocity: they resolve it, and were not brought to rest.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import knows_velocity
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> knows_velocity(rest)
+    False
+    """
+    return _resolved(prepared.instrument.name) and frames_of(prepared) != ["rest"]
+
+
+def check_velocity_label(prepared, names):
+    """Raise `LabelError` where the radial velocity is asked for as a label of spectra that do not know it.
+
+    Parameters
+    ----------
+    prepared : dict of str to PreparedSpectra
+        Of several instruments, those that resolve velocities must all know them, and one at least.
+    names : sequence of str
+        Of the labels.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import check_velocity_label
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> check_velocity_label({"apogee": rest}, ["teff"])
+    >>> check_velocity_label({"apogee": rest}, ["teff", "radial_velocity"])
+    Traceback (most recent call last):
+        ...
+    specalign.exceptions.LabelError: radial_velocity: expected spectra that know their velocity, got apogee at rest; ...
+    """
+    if VELOCITY not in names or all_know_velocity(prepared):
+        return
+    rest = [name for name, rows in prepared.items() if frames_of(rows) == ["rest"]]
+    why = f"{', '.join(rest)} at rest" if rest else f"the resolution of {', '.join(prepared)}, which hides it"
+    advice = "prepare with radial_velocity=np.nan * u.km / u.s to leave all in the frame of their files, or "
+    raise LabelError(
+        f"{VELOCITY}: expected spectra that know their velocity, got {why}; {advice if rest else ''}leave the label out"
+    )
+
+
+def all_know_velocity(prepared):
+    """Whether the velocity is a label of spectra (dict of name to PreparedSpectra): none that resolve it is at rest.
+
+    Examples
+    --------
+    >>> import specalign as sa
+    >>> from specalign.instruments.frames import all_know_velocity
+    >>> apogee = sa.get_instrument("apogee")
+    >>> given = {"spectral_axis": apogee.spectral_axis, "object_id": ["star"]}
+    >>> rest = apogee.prepare_arrays([[1.0] * apogee.n_pixels], **given)
+    >>> all_know_velocity({"apogee": rest})
+    False
+    """
+    known = [knows_velocity(rows) for rows in prepared.values() if _resolved(rows.instrument.name)]
+    return bool(known) and all(known)

@@ -11,7 +11,11 @@ __all__ = ["plot_kiel", "plot_label_bins", "plot_labels"]
 #: Above this many points a cloud is drawn as a density.
 MANY = 3000
 
-NAMES = {"teff": "Effective temperature", "logg": "Surface gravity log g", "fe_h": "[Fe/H]"}
+NAMES = {
+    "teff": "Effective temperature", "logg": "Surface gravity log g", "fe_h": "[Fe/H]",
+    "radial_velocity": "Radial velocity", "a_v": "Extinction A(V)", "a_g": "Extinction A(G)",
+    "e_b_v": "Colour excess E(B - V)", "e_bp_rp": "Colour excess E(BP - RP)",
+}  # fmt: skip
 
 
 def label_text(name):

@@ -6,7 +6,7 @@ from astropy.table import QTable, vstack
 from specalign import __version__
 from specalign.analysis import metrics
 from specalign.analysis.labels import LabelModel
-from specalign.data.columns import column_values, difference_unit, label_names
+from specalign.data.columns import NOT_LABELS, column_values, difference_unit, label_names
 from specalign.data.splits import hash_fraction
 from specalign.display import Displayed, brief
 from specalign.exceptions import GridMismatchError, LabelError, MatchError
@@ -280,6 +280,8 @@ def _plain_labels(labels, reference, names):
         column_values(rows, name)  # raises where it is not there, or has no unit
     table = QTable({"object_id": np.asarray(rows["object_id"], dtype=str), **{name: rows[name] for name in names}})
     table.meta = {name: rows.meta[name] for name in ("label_system", *STATED) if name in rows.meta}
+    if beside := [name for name in names if name in NOT_LABELS]:
+        table.meta["named_labels"] = beside
     return table
 
 

@@ -39,6 +39,15 @@ def test_measured_velocities_are_those_of_the_headers(lamost, tmp_path, capsys):
     assert (difference != 0).any()
 
 
+def test_velocities_are_left_in_where_they_are_ignored(lamost, tmp_path, capsys):
+    ignore = ("--velocity", "ignore", "--output", tmp_path / "out")
+    assert run("prepare", lamost / "mock" / "lamost", *ignore) == 0
+    assert "no radial velocity is known for 8 spectra: they stay in the barycentric frame" in capsys.readouterr().err
+    left = PreparedSpectra.read(tmp_path / "out" / "lamost.fits").catalog
+    assert set(left["frame"]) == {"barycentric"}
+    assert not left["velocity_applied"].value.any()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -225,6 +225,20 @@ def test_labels_leaves_the_queried_stars_out(survey, tmp_path, capsys):
     assert (QTable.read(tmp_path / "again.ecsv")["teff"] == predicted["teff"]).all()
 
 
+def test_labels_that_are_named(survey, tmp_path, capsys):
+    argv = [survey / "embeddings" / "nirspec.fits", "--reference", survey / "embeddings" / "apogee.fits"]
+    argv += ["--labels", survey / "mock" / "labels.ecsv", "--system", "specalign-mock"]
+    queries = EmbeddingTable.read(argv[0])[:20]
+    queries.write(tmp_path / "queries.fits")
+    argv[0] = tmp_path / "queries.fits"
+    assert run("labels", *argv, "--output", tmp_path / "l.ecsv", "--names", "radial_velocity", "a_v") == 0
+    predicted = QTable.read(tmp_path / "l.ecsv")
+    assert predicted.colnames[2:] == ["radial_velocity", "radial_velocity_err", "a_v", "a_v_err"]
+    assert "radial_velocity km / s  20" in capsys.readouterr().out
+    assert run("labels", *argv, "--names", "colour") == 2
+    assert "--names: expected some of teff" in capsys.readouterr().err
+
+
 def test_labels_says_when_nobody_is_left_to_learn_from(survey, capsys):
     embeddings = survey / "embeddings"
     argv = [embeddings / "nirspec.fits", "--reference", embeddings / "apogee.fits"]

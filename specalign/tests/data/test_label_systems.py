@@ -177,6 +177,8 @@ def test_gaia(tmp_path):
     table["teff_gspphot"], table["logg_gspphot"] = [2900.0, 3100.0] * u.K, [5.0, 5.1]
     table["teff_gspphot_lower"], table["teff_gspphot_upper"] = [2880.0, 3090.0] * u.K, [2930.0, 3100.0] * u.K
     table["mh_gspphot"], table["teff_gspspec"], table["mh_gspspec"] = [0.1, 0.2], [3000.0, np.nan] * u.K, [0.0, np.nan]
+    table["ebpminrp_gspphot"], table["ag_gspphot"] = [0.1, 0.2] * u.mag, [0.3, 0.4] * u.mag
+    table["ebpminrp_gspphot_lower"], table["ebpminrp_gspphot_upper"] = [0.0, 0.1] * u.mag, [0.2, 0.2] * u.mag
     table["alphafe_gspspec"], table["radial_velocity"] = [0.1, 0.2], [-22.0, -110.0] * u.km / u.s
     path = tmp_path / "gaia.vot"
     table.write(path, format="votable")
@@ -185,6 +187,9 @@ def test_gaia(tmp_path):
     assert labels["teff"].value.tolist() == [2900.0, 3100.0]
     assert labels["teff_err"].value.tolist() == [25.0, 5.0]
     assert labels["epoch"].tolist() == [2016.0, 2016.0]
+    assert np.isclose(labels["e_bp_rp"].to_value(u.mag), [0.1, 0.2]).all()
+    assert np.isclose(labels["e_bp_rp_err"].to_value(u.mag), [0.1, 0.05]).all()
+    assert labels["a_g"].unit == u.mag
     spec = sa.read_labels(path, system="gaia-dr3-gspspec")
     assert np.isclose(spec["alpha_fe"].value, [0.1, 0.2]).all()
     assert spec.meta["masked"]["teff"] == {"no value": 1}

@@ -101,6 +101,16 @@ def test_lamost_catalogues_are_separated_by_bars(tmp_path):
     assert np.isnan(labels["radial_velocity"].value).tolist() == [False, True]
 
 
+def test_colour_excesses_are_labels_and_no_errors():
+    """E(BP - RP) is written as an error of VizieR's would be."""
+    table = QTable({"object_id": ["a"], "teff": [5000.0] * u.K, "e_teff": [50.0] * u.K, "E_BP_RP": [0.2] * u.mag})
+    table["e_e_bp_rp"], table["e_b_v"], table["Av"] = [0.02] * u.mag, [0.1] * u.mag, [310.0] * u.mmag
+    labels = read_labels(table, system="mine")
+    assert labels["teff_err"].value.tolist() == [50]
+    found = {name: labels[name].to_value(u.mag)[0] for name in ("e_bp_rp", "e_bp_rp_err", "e_b_v", "a_v")}
+    assert found == pytest.approx({"e_bp_rp": 0.2, "e_bp_rp_err": 0.02, "e_b_v": 0.1, "a_v": 0.31})
+
+
 def test_units_are_converted_and_round_trip(tmp_path):
     table = QTable({"object_id": ["a", "b"], "teff": [4.8, 5.0] * u.kK, "logg": [2.5, 3.0] * LOGG})
     table["rv"] = [1000.0, -9999.0] * u.m / u.s
