@@ -46,8 +46,12 @@ RANKS, BINS = 160, 20  # a bin of the stored histogram has as many ranks as anot
 def study(survey, row, options):
     """Everything of one pair of instruments."""
     names = PAIRS[row.removesuffix(GIVEN).removesuffix(OBSERVED)]
-    seen = {survey.plugin(name): survey.seen(name, row.endswith(GIVEN)) for name in names}
-    train, kept = split_training({key: one.train for key, one in seen.items()}, survey.seed)
+    seen, train, kept = {}, {}, {}
+    for name in names:
+        key = survey.plugin(name)
+        seen[key] = survey.seen(name, row.endswith(GIVEN))
+        train[key], kept[key] = split_training(seen[key].train, survey.seed)
+        seen[key].train = None  # spectra of a large survey are not to be in memory twice
     labels, known, start = survey.labels(names), survey.known(names), time.perf_counter()
     aligner = sa.Aligner(list(train))
     short = {"max_epochs": options.max_epochs} if options.max_epochs else {}
@@ -67,10 +71,10 @@ def study(survey, row, options):
     return plain(result)
 
 
-def split_training(train, seed):
-    """Spectra to train with and to calibrate with, by star."""
-    kept = {key: hash_fraction(rows.object_id, seed, "bench labels") < KEPT for key, rows in train.items()}
-    return tuple({key: rows[kept[key] == part] for key, rows in train.items()} for part in (False, True))
+def split_training(rows, seed):
+    """Spectra of one instrument to train with and to calibrate with, by star."""
+    kept = hash_fraction(rows.object_id, seed, "bench labels") < KEPT
+    return rows[~kept], rows[kept]
 
 
 def judge(method, base, kept, test, labels, bound, options):
