@@ -89,7 +89,7 @@ def part_statistics(prepared, other, part):
 
 def shown_spectra(prepared, model, made):
     """What the figure draws, NaN where there is nothing; as strings, which are compact in JSON."""
-    good = [~one.mask[0] for one in (prepared, model, made)]
+    good = [~prepared.mask[0], ~model.mask[0], ~prepared.mask[0] & ~made.mask[0]]
     flux = [np.where(g, one.flux[0], np.nan) for g, one in zip(good, (prepared, model, made), strict=True)]
     values = {"wavelength": prepared.spectral_axis.value, "real": flux[0], "model": flux[1], "reconstruction": flux[2]}
     values["noise"] = np.where(good[0], np.maximum(prepared.ivar[0], 1e-12) ** -0.5, np.nan)

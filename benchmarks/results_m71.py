@@ -176,10 +176,15 @@ def outlier_table(result):
     scores = ("neighbours", "residual", "disagreement")
     rows = [("trace", *scores, "all", "outlier", "out of the domain because of")]
     for one in result["outliers"]["traces"]:
-        cells = ["-" if one[name] is None else f"{one[name]['p']:.3f}" for name in scores]
+        cells = ["-" if one[name] is None else score_cell(one[name]) for name in scores]
         reasons = ", ".join(part.split()[0].replace("_", " ") for part in one["domain"].split("; ") if part)
         rows.append((one["trace"], *cells, f"{one['p']:.3f}", "yes" if one["outlier"] else "no", reasons or "inside"))
     return [list_table(rows)]
+
+
+def score_cell(score):
+    """P-value, and the score itself."""
+    return f"{score['p']:.3f} ({score['value']:.2g})"
 
 
 def gap_table(result):
