@@ -57,14 +57,21 @@ class Space:
 
 def trained(survey, max_epochs=None):
     """The space of one survey with the defaults, flux normalised anew, since real spectra have no true continuum."""
-    seen = {survey.plugin(name): survey.seen(name) for name in PAIR}
-    train, kept = split_training({key: one.train for key, one in seen.items()}, survey.seed)
+    train, kept, test = divided(survey)
     short, start = {"max_epochs": max_epochs} if max_epochs else {}, time.perf_counter()
     aligner = sa.Aligner(list(train))
     aligner.fit(train, labels=survey.labels(PAIR), seed=survey.seed, progress=False, **short)
     facts = {"fit_seconds": time.perf_counter() - start}
     facts |= {"n_train": len(train["nirspec"]), "n_kept": len(kept["nirspec"])}
-    return Space(survey, aligner, train, kept, {key: one.test for key, one in seen.items()}, facts, short)
+    return Space(survey, aligner, train, kept, test, facts, short)
+
+
+def divided(survey):
+    """Prepared spectra that train, that calibrate, and that test; the survey keeps no second copy of them."""
+    seen = {survey.plugin(name): survey.seen(name) for name in PAIR}
+    train, kept = split_training({key: one.train for key, one in seen.items()}, survey.seed)
+    survey.forget()
+    return train, kept, {key: one.test for key, one in seen.items()}
 
 
 def domain_reasons(space, traces):
