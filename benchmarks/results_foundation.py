@@ -17,7 +17,8 @@ that are not stored have not run::
 
     python benchmarks/bench_foundation.py --seed 51 --rows lamost-gaia_xp:clip+both
 
-Labels are read off the embeddings by a small MLP. *Minutes* are those of the training alone."""
+Labels are read off the embeddings by a small MLP. *Minutes* are those of the training alone, on one thread, while other
+programs had a share of the machine."""
 TRANSLATED = """Spectra of test stars as the other instrument would see them. *Chi-square* is the reduced one: against
 the measured spectra, with their noise and the prediction's own variance, and against the noise-free ones, with the
 prediction's variance alone; 1 is right, less is cautious. *Scatter* is half the range of the middle 68 % of the
