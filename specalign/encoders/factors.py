@@ -18,6 +18,7 @@ __all__ = ["FactorAnalysis"]
 
 CORRELATED_ROWS = 1024  # that the size of the noise is fitted to, where a linear system a row makes it dear
 BLOCK_ROWS = 512
+FEW_ROWS = 32  # fewer are done one by one: the products of all pairs of factors would take longer than they
 ITERATIONS = 3
 MIN_SHARE = 0.02  # a pixel that fewer training rows have is not used
 DEVIATIONS = 3.0  # of a variance from so few rows: what noise makes of it is large beside XP's independent noise
@@ -191,9 +192,13 @@ class FactorAnalysis(nn.Module):
         return self._correlated(residual, ivar, *noise)
 
     def _diagonal(self, residual, weight):
+        information = (residual * weight) @ self.basis
+        if len(weight) < FEW_ROWS:
+            precision = (self.basis.T * weight[:, None, :]) @ self.basis
+            return 0.5 * (precision + precision.mT), information
         i, j = torch.triu_indices(self.n_factors, self.n_factors)
         half = weight @ (self.basis[:, i] * self.basis[:, j])
-        return _symmetric(half, self.n_factors), (residual * weight) @ self.basis
+        return _symmetric(half, self.n_factors), information
 
     def _correlated(self, residual, ivar, noise_scale, noise_basis):
         """Woodbury: the noise is diagonal but for a part of low rank."""

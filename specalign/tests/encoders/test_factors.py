@@ -1,10 +1,12 @@
 """Factors under each spectrum's own noise."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from specalign.encoders.factors import FactorAnalysis
+from specalign.encoders.factors import FEW_ROWS, FactorAnalysis
 
 N, P, K = 400, 60, 3
 
@@ -117,6 +119,16 @@ def test_added_noise_has_the_stated_size(fitted):
     wide = share > 1.01  # 1 + a^2 is rounded where a is small
     score = drawn[wide] / ((share - 1) * summary["precision"])[wide].sqrt()
     assert float(score.std()) == pytest.approx(1, abs=0.03)
+
+
+def test_few_rows_are_summarised_as_many(fitted):
+    flux, ivar, mask, *_ = survey(seed=6)
+    whole = fitted.posterior(fitted.summarize(flux, ivar, mask))
+    cuts = (0, 0, 1, FEW_ROWS, 2 * FEW_ROWS)
+    rows = [slice(*ends) for ends in itertools.pairwise(cuts)]
+    parts = [fitted.posterior(fitted.summarize(flux[one], ivar[one], mask[one])) for one in rows]
+    for found, wanted in zip(map(torch.cat, zip(*parts, strict=True)), whole, strict=True):
+        torch.testing.assert_close(found, wanted[: 2 * FEW_ROWS], rtol=1e-3, atol=1e-4)
 
 
 def test_same_fit_twice_whatever_the_global_state():
