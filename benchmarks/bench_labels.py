@@ -46,12 +46,7 @@ RANKS, BINS = 160, 20  # a bin of the stored histogram has as many ranks as anot
 def study(survey, row, options):
     """Everything of one pair of instruments."""
     names = PAIRS[row.removesuffix(GIVEN).removesuffix(OBSERVED)]
-    seen, train, kept = {}, {}, {}
-    for name in names:
-        key = survey.plugin(name)
-        seen[key] = survey.seen(name, row.endswith(GIVEN))
-        train[key], kept[key] = split_training(seen[key].train, survey.seed)
-        seen[key].train = None  # spectra of a large survey are not to be in memory twice
+    seen, train, kept = divided(survey, names, row.endswith(GIVEN))
     labels, known, start = survey.labels(names), survey.known(names), time.perf_counter()
     aligner = sa.Aligner(list(train))
     short = {"max_epochs": options.max_epochs} if options.max_epochs else {}
@@ -69,6 +64,17 @@ def study(survey, row, options):
             velocities = survey.mock.correlated_velocities(names[list(seen).index(key)])
             result["cross-correlation"] = velocity_figures(*velocities, bound["radial_velocity"])
     return plain(result)
+
+
+def divided(survey, names, given=False):
+    """What instruments saw, by plugin, and their spectra to train with and to calibrate with."""
+    seen, train, kept = {}, {}, {}
+    for name in names:
+        key = survey.plugin(name)
+        seen[key] = survey.seen(name, given)
+        train[key], kept[key] = split_training(seen[key].train, survey.seed)
+        seen[key].train = None  # spectra of a large survey are not to be in memory twice
+    return seen, train, kept
 
 
 def split_training(rows, seed):

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from bench_labels import split_training
+from bench_labels import divided
 from bench_results import label_rows
 from m71_data import NAMES, SPREAD, drawn, giants
 
@@ -57,21 +57,15 @@ class Space:
 
 def trained(survey, max_epochs=None):
     """The space of one survey with the defaults, flux normalised anew, since real spectra have no true continuum."""
-    train, kept, test = divided(survey)
+    seen, train, kept = divided(survey, PAIR)
+    survey.forget()
     short, start = {"max_epochs": max_epochs} if max_epochs else {}, time.perf_counter()
     aligner = sa.Aligner(list(train))
     aligner.fit(train, labels=survey.labels(PAIR), seed=survey.seed, progress=False, **short)
     facts = {"fit_seconds": time.perf_counter() - start}
     facts |= {"n_train": len(train["nirspec"]), "n_kept": len(kept["nirspec"])}
+    test = {key: one.test for key, one in seen.items()}
     return Space(survey, aligner, train, kept, test, facts, short)
-
-
-def divided(survey):
-    """Prepared spectra that train, that calibrate, and that test; the survey keeps no second copy of them."""
-    seen = {survey.plugin(name): survey.seen(name) for name in PAIR}
-    train, kept = split_training({key: one.train for key, one in seen.items()}, survey.seed)
-    survey.forget()
-    return train, kept, {key: one.test for key, one in seen.items()}
 
 
 def domain_reasons(space, traces):

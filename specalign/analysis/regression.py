@@ -46,7 +46,7 @@ class NearestNeighbours:
 
     def fit(self, inputs, labels, star, logit_scale=None):
         """Keep the rows, and the scale of their space where none was chosen."""
-        self.vectors, self.labels = np.ascontiguousarray(inputs), labels
+        self.vectors, self.labels, self.known = np.ascontiguousarray(inputs), labels, _known_rows(labels)
         self.scale = logit_scale if self.logit_scale is None else self.logit_scale
         return self
 
@@ -54,11 +54,7 @@ class NearestNeighbours:
         """Values and errors (Q, L); a label that a neighbour lacks is taken from the next one that has it."""
         values = np.full((len(inputs), self.labels.shape[1]), np.nan)
         errors = values.copy()
-        present = np.isfinite(self.labels)
-        patterns, which = np.unique(present, axis=1, return_inverse=True)
-        for number, rows in enumerate(patterns.T):
-            columns = np.flatnonzero(which.ravel() == number)
-            rows = np.flatnonzero(rows)
+        for rows, columns in self.known:
             if rows.size:
                 near = self.labels[np.ix_(rows, columns)]
                 every = self.k is None and self.scale is not None
@@ -105,6 +101,14 @@ class NearestNeighbours:
             behind = self.scale * behind
         weight = np.exp(-behind)
         return weight / weight.sum(axis=1, keepdims=True)
+
+
+def _known_rows(labels):
+    """Rows that have a label, and the columns of the labels that just these rows have."""
+    columns = {}
+    for number, column in enumerate(np.isfinite(labels).T):
+        columns.setdefault(column.tobytes(), []).append(number)
+    return [(np.flatnonzero(np.isfinite(labels[:, found[0]])), np.array(found)) for found in columns.values()]
 
 
 def _drawn(weight, rows, n, rng):
