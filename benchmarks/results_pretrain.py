@@ -17,7 +17,9 @@ no option set), and the spaces that are made of them, by the contrast alone. ::
     python benchmarks/bench_pretrain.py --shared ../shared"""
 LOSSES = """*Loss* is that of the {n_test} test stars' spectra, squared errors of standardised pixels by their inverse
 variance; of ``specformer`` those of the pixels that were hidden from it. The principal axes see the same pixels. *Noise
-alone* is the loss of a perfect reconstruction. CPU time is that of the whole pre-training."""
+alone* is the loss of a perfect reconstruction of the noise-free spectra; a smaller one tells that noise is reproduced,
+too: Gaia XP's is correlated, and both the encoder and the axes see all pixels. CPU time is that of the whole
+pre-training."""
 SPACE = """LAMOST with Gaia XP. Labels are read off the embeddings by a small MLP."""
 
 
