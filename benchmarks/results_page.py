@@ -83,13 +83,14 @@ Where alignment does not help
   found.
 * **Teff of real LAMOST stars.** A small MLP on the aligned embedding is no better, within the spread over splits, than
   an MLP on the raw flux; only log g gains clearly. The emulated partner knows nothing that the labels did not know.
-* **Decoders, for retrieval and labels.** With ``clip+both`` and ``clip+predict`` both stay what the contrast alone gives,
-  within what 2,000 stars can tell, and the training takes several times as long. What they buy is the translation.
+* **Decoders, for retrieval and labels.** With ``clip+both`` and ``clip+predict`` both stay what the contrast alone
+  gives, within what 2,000 stars can tell, and the training takes several times as long. What they buy is the
+  translation.
 * **Decoders, between two calibrated instruments on one grid.** HST from Gaia XP: the median ratio of the two is nearer.
 * **A method's own posterior.** Only that of ``flow`` comes near its nominal coverage; ``knn``, ``linear`` and ``mlp``
   need conformal intervals, and at low and high S/N intervals by bins.
-* **One score for all outliers.** Wrong pairs are seen by ``disagreement`` alone, white dwarfs by ``neighbours``, and
-  two thirds of the binaries are not found at 1 % false alarms by any single score.
+* **One score for all outliers.** Wrong pairs are seen by ``disagreement`` alone, white dwarfs best by
+  ``neighbours``; each score alone finds a quarter of the binaries or fewer, all combined (``fisher``) half of them.
 """
 SECTIONS = (four_section, foundation_section, labels_section, outliers_section, adapt_section, pretrain_section)
 
