@@ -21,6 +21,7 @@ def fit(**options):
     return aligner
 
 
+@pytest.mark.slow
 def test_threads_and_accelerator_are_those_of_the_settings(monkeypatch):
     seen, trainer = [], loop._trainer
 

@@ -22,6 +22,7 @@ def fisher(program, shared):
     return tangents, module.pixels_fisher(tangents), [module.factors_fisher(tangents, n, 5) for n in (4, 340)]
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_spectra_as_they_are_given_keep_their_information(fisher):
     tangents, pixels, _ = fisher
@@ -30,6 +31,7 @@ def test_spectra_as_they_are_given_keep_their_information(fisher):
     assert abs(ratios["log volume"]) < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_no_summary_knows_more_than_the_pixels(fisher):
     _, pixels, summaries = fisher
@@ -38,6 +40,7 @@ def test_no_summary_knows_more_than_the_pixels(fisher):
         assert lost.min() > -1e-6 * np.abs(pixels).max()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_more_factors_keep_more(fisher):
     tangents, _, (few, many) = fisher

@@ -62,6 +62,7 @@ def test_study_of_spectra(survey, tmp_path):
     assert len(page) < 5e6
 
 
+@pytest.mark.slow
 def test_spectra_without_labels_are_drawn_with_a_note(survey, catalogue, tmp_path):
     spectra = survey / "prepared" / "nirspec.fits"
     assert run("study", catalogue, "--spectra", spectra, "--stars", 2, "--output", tmp_path / "study.html") == 0
