@@ -43,38 +43,44 @@ What works:
   exposures of source 3 differ by 4.8 km/s, 1.4 times the error of the difference. None of the seven traces of 7 and 12
   gives a reliable velocity, and each is named with a reason.
 * **Flags.** Every trace of 7 and 12 is an outlier by every score.
-* **Agreement of exposures.** Labels of the clean sources differ by up to 1.6 predicted errors between the exposures,
-  by any method on the flux or on embeddings. That is precision. It says nothing of whether they are right.
+* **Agreement of exposures.** Labels of the clean sources differ by up to 1.8 predicted errors between the exposures,
+  by any method; the zero-shot k-NN's error of source 19 is then so large that 1026 K are among them. That is
+  precision. It says nothing of whether they are right.
 
 What does not:
 
 * **The flags do not tell a saturated spectrum from a clean one of a real star.** Sources 3 and 19 are outliers, too,
   and no trace is in the domain, since every normal star is a mock one. What tells them apart is the velocity, and the
-  size of the residual: a reduced χ² of 11 to 45 for the clean traces, and of 280 and more for the others.
-* **Labels of source 19.** Every method gives an [M/H] that is higher than APOGEE's, by 0.24 to 0.51 dex, and an [α/M]
-  that is lower, by 0.18 to 0.30; no 95 % interval holds either. The flow, whose errors on mock giants are 65 K and
-  0.22 dex, misses log g by 0.9 dex. The raw-flux MLP, with errors on mock stars that are about twice as large, is
-  nearer to APOGEE here in seven of eight labels: what a space gains on mock spectra does not carry over by itself.
-* **Positions.** Mock giants lie at a cosine of 0.95 from their APOGEE spectra, source 19 at 0.02 and 0.06 from the
-  emulated one: it would not be found. Its two exposures have a cosine of 0.91, where two mock giants that are merely
-  alike have 0.98.
-* **Adaptation by the other sources** moves source 19 towards its labels in log g and, by a tenth of a dex, in [M/H],
-  and away from them in Teff; mock stars become worse. With two sources to learn from, both
-  full of artefacts, and one to test, this is no evidence for or against it. Learning from source 19 brings that source
-  near its own partner, as it must, and moves source 3 along with it; 7 and 12 hardly move.
+  size of the residual: a reduced χ² of 10 to 41 for the clean traces, and of 440 and more for the others.
+* **Labels of source 19.** The three methods that learn from NIRSpec itself give an [M/H] that is higher than APOGEE's,
+  by 0.25 to 0.30 dex, an [α/M] that is lower, by 0.15 to 0.31, and a log g that is higher, by 0.6 to 1.1; no 95 %
+  interval holds any of them. The flow, whose errors on mock giants are 59 K and 0.18 dex, misses log g by 0.9 and 1.1
+  dex. The raw-flux MLP, with errors on mock giants 1.3 to 1.7 times as large, is nearer to APOGEE here in all eight
+  labels: what a space gains on mock spectra does not carry over by itself. The zero-shot k-NN is right in [M/H] in one
+  exposure, and wrong by 857 K in the other.
+* **Positions.** Mock giants lie at a cosine of 0.80 from their APOGEE spectra, which ranks second among 2,000 in the
+  median; source 19 at 0.06 and 0.00 from the emulated one, near the middle of the ranks: it would not be found. Its
+  two exposures have a cosine of 0.96, those of source 3 of 0.87, where two mock giants that are merely alike have 0.98.
+* **Adaptation by the other sources**, with partners, moves log g of source 19 from 1.0 dex above APOGEE's to 0.0 and
+  0.3, and [M/H] by 0.04 and 0.05 dex towards it; Teff goes away from it, by labels alone to 545 K below, and mock stars
+  become worse. With two sources to learn from, both full of artefacts, and one to test, this is no evidence for or
+  against it. Learning from source 19 brings that source near its own partner, as it must, and moves source 3 along
+  with it; 7 and 12 hardly move.
 
 Why:
 
 * **The mock spectra, more than the encoder.** Without any encoder, the noiseless mock spectra that are nearest to
-  source 19 have an [M/H] higher than APOGEE's by 0.42 and 0.68 dex. Real lines are deeper than those of the model at
-  APOGEE's labels (a slope of 1.2), many lines from 10900 to 11500 Å, where CN absorbs, are all but missing in the
-  model, and those of H I are missing altogether.
+  source 19 have an [M/H] higher than APOGEE's by 0.44 and 0.56 dex, and a log g higher by 0.8 and 1.0. Real lines are
+  deeper than those of the model at APOGEE's labels (a slope of 1.2), many lines from 10900 to 11500 Å, where CN
+  absorbs, are all but missing in the model, and those of H I are missing altogether.
 * **The noise is not what is stated.** The exposures of source 19 differ by 2.8 times their stated noise, those of
   source 3 by 1.9 times; the residual from the model is 5 times the noise.
 * **The flux at the ends.** Below 10300 Å the flux goes up and down by 5 %, and at the red end of source 19,
   near 15400 Å, it rises and falls; a polynomial does not take that out.
-* **Pixels that no mock spectrum has.** With 13520-14930 Å left in, the embedding of source 19 has a cosine of 0.4 to
-  0.6 with that without them, and Teff moves by up to 470 K. Mask what the training did not have.
+* **Pixels that no mock spectrum has.** With 13520-14930 Å left in, the embeddings of source 19 have a cosine of 0.31
+  and 0.45 with those without them. Log g by the flow and the MLP moves by 0.6 to 0.9 dex, towards APOGEE's as it happens,
+  that of the raw-flux MLP by 1.0 to 1.1 dex away from it, and Teff by up to 1096 K (k-NN). Mask what the training did
+  not have.
 """
 
 VELOCITY = """
@@ -164,9 +170,9 @@ The gap as positions
 
 .. figure:: {plane_figure}
    :alt: Three panels of the same plane, before adaptation, after learning from sources 7 and 12, and after source 19.
-      Mock APOGEE and mock NIRSpec stars lie in one ring. Before, all real traces lie inside of the ring or at another
-      place of it than the emulated APOGEE spectra of their labels; after source 19, sources 19 and 3 lie near that of
-      source 19, and 7 and 12 hardly move.
+      Mock APOGEE and mock NIRSpec stars fill one disc together. Before, the real traces lie in it away from the
+      emulated APOGEE spectra of their labels; after source 19, source 19 lies near its own, source 3 has moved to the
+      same side, and 7 and 12 hardly move.
    :width: 100%
 
    The plane of the two principal components of mock test stars ({share} of the variance); real traces and the emulated
