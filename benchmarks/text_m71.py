@@ -78,9 +78,9 @@ Why:
 * **The flux at the ends.** Below 10300 Å the flux goes up and down by 5 %, and at the red end of source 19,
   near 15400 Å, it rises and falls; a polynomial does not take that out.
 * **Pixels that no mock spectrum has.** With 13520-14930 Å left in, the embeddings of source 19 have a cosine of 0.31
-  and 0.45 with those without them. Log g by the flow and the MLP moves by 0.6 to 0.9 dex, towards APOGEE's as it happens,
-  that of the raw-flux MLP by 1.0 to 1.1 dex away from it, and Teff by up to 1096 K (k-NN). Mask what the training did
-  not have.
+  and 0.45 with those without them. Log g by the flow and the MLP moves by 0.6 to 0.9 dex, towards APOGEE's as it
+  happens, that of the raw-flux MLP by 1.0 to 1.1 dex away from it, and Teff by up to 1096 K (k-NN). Mask what the
+  training did not have.
 """
 
 VELOCITY = """
