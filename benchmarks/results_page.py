@@ -89,9 +89,9 @@ Where alignment does not help
 * **Decoders, between two calibrated instruments on one grid.** HST from Gaia XP: the median ratio of the two is nearer.
 * **A method's own posterior.** Only that of ``flow`` comes near its nominal coverage; ``knn``, ``linear`` and ``mlp``
   need conformal intervals, and at low and high S/N intervals by bins.
-* **[Fe/H] from hundreds of labelled spectra of a new domain.** A raw-flux MLP that learns from a hundred of mock NIRSpec,
-  or 300 of real LAMOST, has a better one than the adapted space, whose labels are all better with fewer, and whose
-  other labels are still better with 300.
+* **[Fe/H] from hundreds of labelled spectra of a new domain.** A raw-flux MLP that learns from a hundred of mock
+  NIRSpec, or 300 of real LAMOST, has a better one than the adapted space, whose labels are all better with fewer, and
+  whose other labels are still better with 300.
 * **One score for all outliers.** Wrong pairs are seen by ``disagreement`` alone, white dwarfs best by
   ``neighbours``; of the binaries each score alone finds 17 to 27 %, and all combined (``fisher``) 53 %.
 """
