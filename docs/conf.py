@@ -55,6 +55,7 @@ sphinx_gallery_conf = {
     "reset_modules": ("matplotlib", "gallery_setup.same_conditions"),
     "reset_modules_order": "both",
     "run_stale_examples": True,
+    "parallel": min(2, os.cpu_count() or 1),  # each runs for minutes on one core
     "abort_on_example_error": True,
     "ignore_repr_types": gallery_setup.NO_TEXT,
     "first_notebook_cell": "%matplotlib inline",
