@@ -6,6 +6,8 @@ from astropy.table import QTable
 
 from specalign.cli import main
 
+pytestmark = pytest.mark.slow  # a survey is made, prepared and trained on first
+
 
 def run(*argv):
     return main([str(word) for word in argv])

@@ -160,6 +160,7 @@ def test_tiles_are_the_formulas(dtype, b, c, width):
     check(x, y, 1.5 / width**0.5, groups)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small_blocks")
 @pytest.mark.parametrize("dtype", DTYPES[1:3])
 @pytest.mark.parametrize(("b", "c", "width"), [(33, 50, 20), (16, 64, 32), (1, 70, 3)])

@@ -75,6 +75,7 @@ def test_rank_is_the_definition(dtype, q, m, width):
     assert torch.equal(search.match_rank(queries, gallery, match), reference.match_rank(queries, gallery, match))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many_chunks")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("width", "k"), [(4, 3), (16, 40), (64, 1)])
@@ -86,6 +87,7 @@ def test_exact_operands_in_many_chunks(dtype, width, k):
     assert torch.equal(search.match_rank(queries, gallery, match), reference.match_rank(queries, gallery, match))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many_chunks")
 @pytest.mark.parametrize("dtype", DTYPES[1:3])
 def test_random_operands_in_many_chunks(dtype):
@@ -93,6 +95,7 @@ def test_random_operands_in_many_chunks(dtype):
         check_topk(normal(40, 20, dtype=dtype), normal(500, 20, seed=1, dtype=dtype), k, rounding(dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many_chunks")
 @pytest.mark.parametrize("listed", [1, 3, 64])
 @pytest.mark.parametrize("kept", [1, 512])

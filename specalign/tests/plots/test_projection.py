@@ -91,6 +91,7 @@ def test_plots_do_not_import_umap_before_it_is_asked_for():
     assert run.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_umap_hides_no_warning_of_others(few):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
