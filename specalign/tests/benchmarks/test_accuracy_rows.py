@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import specalign as sa
+from specalign.alignment import LabelRegressor
 from specalign.exceptions import UnknownPluginError
 
 ROWS = (
@@ -204,7 +205,9 @@ def test_waiting_is_the_time_between_asking_and_getting(program, monkeypatch):
 
 @pytest.fixture
 def quick(program, monkeypatch):
-    """The program with fewer numbers of labels, and a perceptron for every StarNet, which takes minutes."""
+    """The program with few epochs and numbers of labels, and a perceptron for every StarNet, which takes minutes."""
+    for trained in (sa.Aligner, LabelRegressor):
+        monkeypatch.setitem(trained.fit.__kwdefaults__, "max_epochs", 2)
     bench, real, transfer = (program(name) for name in ("bench_accuracy", "accuracy_real", "accuracy_transfer"))
     monkeypatch.setattr(program("accuracy_supervised"), "NETWORKS", ("mlp", "raw flux"))
     monkeypatch.setitem(real.NETWORKS, "starnet", real.NETWORKS["default"])
