@@ -153,8 +153,8 @@ def check_stars(star):
     number = len(np.unique(star))
     if number < 2:
         raise LabelError(
-            f"expected rows of at least two stars, since some are held out, got {len(star)} rows of {number}; give more "
-            f"stars, or use LabelModel('knn')"
+            f"expected rows of at least two stars, since some are held out, got {len(star)} rows of {number}; give "
+            f"more stars, or use LabelModel('knn')"
         )
 
 
