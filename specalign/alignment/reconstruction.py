@@ -48,7 +48,8 @@ def reconstruct(encoder, prepared, *, reference=None, seed=0):
     ValueError
         The encoder does not reconstruct spectra.
     GridMismatchError
-        It takes another number of pixels, or the reference is of another grid.
+        It takes another number of pixels or was trained on another grid, other options or other mask rules, or the
+        reference is of another grid.
     SpectrumError
         An unmasked pixel is not finite, or a row has no good pixel.
 
@@ -83,6 +84,8 @@ def _check(encoder, prepared):
         raise GridMismatchError(
             f"the encoder takes {encoder.n_pixels} pixels, the spectra have {prepared.flux.shape[1]}"
         )
+    if encoder.origin is not None:
+        encoder.origin.check(prepared)
     check_good_pixels(prepared)
 
 
