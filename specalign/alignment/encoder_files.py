@@ -102,8 +102,8 @@ def load_encoder(folder, prepared=None):
     -------
     Encoder
         With ``history`` and ``origin``, and the scaling of its input.  Give it to an `Aligner`, a `LabelRegressor` or
-        `specalign.pretrain`: each of them refuses spectra on another grid, or prepared with other options or mask rules.
-        Nothing of it is frozen, even if it was when it was saved.
+        `specalign.pretrain`: each of them refuses spectra on another grid, or of other options or mask rules.  Nothing
+        of it is frozen, even if it was when it was saved.
 
     Raises
     ------

@@ -139,7 +139,7 @@ def otherwise(spectra, **changes):
 def test_spectra_that_were_prepared_in_another_way_are_refused(trained, folder, changes):
     """The scaling of the input belongs to the normalisation of the training."""
     other = otherwise(observe("apogee", stars(60)), **changes)
-    with pytest.raises(GridMismatchError, match="the encoder was trained on apogee .* the spectra come from apogee"):
+    with pytest.raises(GridMismatchError, match=r"the encoder was trained on apogee .* the spectra come from apogee"):
         LabelRegressor(load_encoder(folder)).fit(other, label_table(stars(60)), **QUICK)
     with pytest.raises(GridMismatchError, match="the encoder was trained on apogee"):
         sa.reconstruct(trained, other)
