@@ -5,7 +5,7 @@ import re
 import numpy as np
 from astropy.table import QTable
 
-from specalign.data.columns import column_values, match_rows
+from specalign.data.columns import column_values, known_values, match_rows
 from specalign.exceptions import LabelError
 
 __all__ = ["calibration_ranks", "interval_coverage", "rank_uniformity"]
@@ -204,7 +204,7 @@ def _bins(by, n_bins):
 
 
 def _coverage_rows(predicted, true, place, name, percent, bins):
-    values, unit, step = column_values(true, name)
+    values, unit, step = known_values(true, name)
     values = np.where(place >= 0, values[place], np.nan)
     low, high = (column_values(predicted, f"{name}_{end}_{percent}", unit)[0] for end in ("lo", "hi"))
     for number, rows in bins.items():
