@@ -9,6 +9,7 @@ from specalign.alignment.inputs import EMBED_ROWS, encoder_inputs
 from specalign.data.loading import check_good_pixels
 from specalign.exceptions import GridMismatchError
 from specalign.instruments.prepared import empty_rejected
+from specalign.io.quality import COMMON_BITS, bit_value
 
 __all__ = ["reconstruct"]
 
@@ -41,7 +42,8 @@ def reconstruct(encoder, prepared, *, reference=None, seed=0):
     Returns
     -------
     `~specalign.PreparedSpectra`
-        The same rows, with flux, ivar and mask of the reconstruction.
+        The same rows, with flux, ivar, mask and quality of the reconstruction: ``UNCOVERED`` where no pass predicted a
+        pixel.
 
     Raises
     ------
@@ -73,7 +75,9 @@ def reconstruct(encoder, prepared, *, reference=None, seed=0):
     sample = reference[rows]
     variance = _left_over(sample, *_passes(encoder, sample, seed))
     ivar = np.where(known, 1 / variance, 0).astype(np.float32)
-    changes = {"flux": flux, "ivar": ivar, "mask": ~known, "covariance_factor": None}
+    quality = np.where(known, 0, bit_value(COMMON_BITS, "UNCOVERED")).astype(np.uint32)
+    changes = {"flux": flux, "ivar": ivar, "mask": ~known, "quality": quality, "quality_bits": dict(COMMON_BITS)}
+    changes["covariance_factor"] = None
     return dataclasses.replace(prepared, rejected=empty_rejected(), **changes)
 
 
