@@ -110,9 +110,9 @@ def adapt(
     Raises
     ------
     LabelError
-        The aligner has no label head, or does not know a label; or no label of these stars is known.
+        The aligner has no label head, or does not know a label; or no star of the spectra is in the label table.
     MatchError
-        No star of the spectra has a label or a partner.
+        No star of the spectra has a known label or a partner.
     GridMismatchError
         The spectra have another grid, other options or other mask rules than those of the training.
     SpectrumError

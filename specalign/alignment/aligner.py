@@ -1,6 +1,7 @@
 """Encoders of several instruments, trained into one shared space."""
 
 import copy
+import itertools
 import logging
 import math
 import re
@@ -192,7 +193,7 @@ class Aligner(Displayed):
         SpectrumError
             An unmasked pixel is not finite, or a row has no good pixel.
         GridMismatchError
-            The spectra of one instrument are offered under the name of another.
+            The spectra of one instrument are offered under the name of another, or under two names.
         NonFiniteLossError
             The loss or a gradient is not finite; the error names the step and the spectra.
         """
@@ -226,6 +227,13 @@ class Aligner(Displayed):
             if not re.fullmatch(rf"{re.escape(rows.instrument.name)}([-_].*)?", name):
                 raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
             check_good_pixels(rows)
+        for a, b in itertools.combinations(prepared, 2):
+            if plain_record(prepared[a].instrument) == plain_record(prepared[b].instrument):
+                raise GridMismatchError(
+                    f"{a} and {b} are spectra of one instrument with one grid, options and mask rules: embed could not "
+                    f"tell whose encoder a spectrum needs; give all of them under one name, with "
+                    f"PreparedSpectra.concatenate"
+                )
 
     def _train(self, encoders, objective, decoders, data, settings, scaler, accelerator, progress):
         from specalign.alignment.training import AlignmentModule, train

@@ -34,7 +34,7 @@ def save_encoder(encoder, folder, prepared=None):
     SpecalignError
         The encoder is not trained, or nothing says which spectra it takes.
     GridMismatchError
-        ``prepared`` has another grid.
+        ``prepared`` has another grid, other options or other mask rules.
     PluginError
         The encoder is no installed plugin, so that nobody could load it.
 
@@ -96,20 +96,21 @@ def load_encoder(folder, prepared=None):
     ----------
     folder : str or `~pathlib.Path`
     prepared : PreparedSpectra, optional
-        Spectra that it is meant for, whose grid is compared.
+        Spectra that it is meant for, whose grid, options and mask rules are compared.
 
     Returns
     -------
     Encoder
         With ``history`` and ``origin``, and the scaling of its input.  Give it to an `Aligner`, a `LabelRegressor` or
-        `specalign.pretrain`: each of them refuses spectra on another grid.
+        `specalign.pretrain`: each of them refuses spectra on another grid, or of other options or mask rules.  Nothing
+        of it is frozen, even if it was when it was saved.
 
     Raises
     ------
     CheckpointError
         A file is missing, was changed, does not fit the others, or was written by another version of the code.
     GridMismatchError
-        ``prepared`` has another grid than the training.
+        ``prepared`` has another grid, other options or other mask rules than the training.
     UnknownPluginError
         The encoder's plugin is not installed.
 

@@ -57,7 +57,7 @@ def scale_input(encoder, prepared, rows, seed):
     Raises
     ------
     GridMismatchError
-        An encoder that was trained before knows another grid.
+        An encoder that was trained before knows another grid, other options or other mask rules.
     """
     if encoder.origin is not None:
         encoder.origin.check(prepared)

@@ -8,7 +8,7 @@ import astropy.units as u
 import numpy as np
 
 from specalign import __version__
-from specalign.alignment.inputs import describe_record
+from specalign.alignment.inputs import describe_record, plain_record
 from specalign.display import Displayed, brief
 from specalign.exceptions import GridMismatchError
 from specalign.instruments.prepared import InstrumentRecord
@@ -59,7 +59,7 @@ class SpectraOrigin(Displayed):
         return {"spectra": describe_record(self.instrument), self.axis_kind: brief(self.spectral_axis)}
 
     def check(self, prepared):
-        """Refuse spectra on another grid.
+        """Refuse spectra on another grid, or prepared in another way: the scaling of the input would be wrong for them.
 
         Parameters
         ----------
@@ -68,14 +68,14 @@ class SpectraOrigin(Displayed):
         Raises
         ------
         GridMismatchError
-            The message names both grids.
+            The grid, the options or the mask rules differ; the message names both.
         """
         other = prepared.instrument
-        if other.grid_digest != self.instrument.grid_digest:
+        if plain_record(other) != plain_record(self.instrument):
             raise GridMismatchError(
                 f"the encoder was trained on {describe_record(self.instrument)}, the spectra come from "
-                f"{describe_record(other)}; prepare them on its grid, or give encoder.on_grid(spectral_axis) where the "
-                f"encoder can go on with another one ('specformer')"
+                f"{describe_record(other)}; prepare them on its grid and with its options, or give "
+                f"encoder.on_grid(spectral_axis) where the encoder can go on with others ('specformer')"
             )
 
 

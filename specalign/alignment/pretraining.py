@@ -82,7 +82,8 @@ def pretrain(
     ValueError
         The encoder does not reconstruct spectra, or a setting is out of its range.
     GridMismatchError
-        A given encoder takes another number of pixels, or was trained on another grid.
+        A given encoder takes another number of pixels, or was trained on another grid, with other options or with
+        other mask rules.
     MatchError
         There are fewer than two training stars.
     SpectrumError

@@ -1,6 +1,7 @@
 """What a trained encoder makes of spectra, as spectra with an uncertainty."""
 
 import dataclasses
+import logging
 
 import numpy as np
 import torch
@@ -9,11 +10,15 @@ from specalign.alignment.inputs import EMBED_ROWS, encoder_inputs
 from specalign.data.loading import check_good_pixels
 from specalign.exceptions import GridMismatchError
 from specalign.instruments.prepared import empty_rejected
+from specalign.io.quality import COMMON_BITS, bit_value
 
 __all__ = ["reconstruct"]
 
+log = logging.getLogger(__name__)
+
 PASSES = 8  # with other windows hidden, so that each pixel is predicted from others
 REFERENCE_ROWS = 1024
+FEW_ROWS = 100  # a median of fewer squares a pixel is mostly chance, and of one it is the pixel's own error
 HALF_NORMAL_MEDIAN = 0.4549364  # of the square of a standard normal number
 STEPS = 40  # of a bisection
 
@@ -34,21 +39,23 @@ def reconstruct(encoder, prepared, *, reference=None, seed=0):
     prepared : `~specalign.PreparedSpectra`
     reference : `~specalign.PreparedSpectra`, optional
         Spectra that the encoder was not trained on, which say how well it reconstructs; by default ``prepared``, which
-        then should be a hundred spectra or more.  At most 1024 of them are used.
+        then should be a hundred spectra or more; fewer are used with a warning in the log.  At most 1024 are used.
     seed : int
         Of what is hidden.
 
     Returns
     -------
     `~specalign.PreparedSpectra`
-        The same rows, with flux, ivar and mask of the reconstruction.
+        The same rows, with flux, ivar, mask and quality of the reconstruction: ``UNCOVERED`` where no pass predicted a
+        pixel.
 
     Raises
     ------
     ValueError
         The encoder does not reconstruct spectra.
     GridMismatchError
-        It takes another number of pixels, or the reference is of another grid.
+        It takes another number of pixels or was trained on another grid, other options or other mask rules, or the
+        reference is of another grid.
     SpectrumError
         An unmasked pixel is not finite, or a row has no good pixel.
 
@@ -70,9 +77,17 @@ def reconstruct(encoder, prepared, *, reference=None, seed=0):
         _check(encoder, reference)
     rows = np.linspace(0, len(reference) - 1, min(len(reference), REFERENCE_ROWS)).astype(int)
     sample = reference[rows]
+    if 0 < len(sample) < FEW_ROWS:
+        log.warning(
+            "the uncertainty of the reconstruction rests on %d spectra; give reference= with a hundred or more that "
+            "the encoder was not trained on",
+            len(sample),
+        )
     variance = _left_over(sample, *_passes(encoder, sample, seed))
     ivar = np.where(known, 1 / variance, 0).astype(np.float32)
-    changes = {"flux": flux, "ivar": ivar, "mask": ~known, "covariance_factor": None}
+    quality = np.where(known, 0, bit_value(COMMON_BITS, "UNCOVERED")).astype(np.uint32)
+    changes = {"flux": flux, "ivar": ivar, "mask": ~known, "quality": quality, "quality_bits": dict(COMMON_BITS)}
+    changes["covariance_factor"] = None
     return dataclasses.replace(prepared, rejected=empty_rejected(), **changes)
 
 
@@ -83,6 +98,8 @@ def _check(encoder, prepared):
         raise GridMismatchError(
             f"the encoder takes {encoder.n_pixels} pixels, the spectra have {prepared.flux.shape[1]}"
         )
+    if encoder.origin is not None:
+        encoder.origin.check(prepared)
     check_good_pixels(prepared)
 
 
@@ -115,6 +132,8 @@ def _left_over(prepared, flux, known):
     noise = np.where(good, 1 / np.where(good, prepared.ivar, 1), np.nan)
     square = np.where(good, (prepared.flux - flux).astype(np.float64) ** 2, np.nan)
     seen = good.any(axis=0)
+    if not seen.any():
+        return np.ones(len(seen))
     high = np.log(np.maximum(np.max(np.where(good, square, 0), axis=0) / HALF_NORMAL_MEDIAN, 1e-12) * 2)
     low = np.full(high.shape, np.log(1e-12))
     for _ in range(STEPS):
@@ -124,4 +143,4 @@ def _left_over(prepared, flux, known):
         above[seen] = np.nanmedian(ratio, axis=0) > HALF_NORMAL_MEDIAN
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     found = np.exp(high)
-    return np.where(seen, found, found[seen].max() if seen.any() else 1.0)
+    return np.where(seen, found, found[seen].max())

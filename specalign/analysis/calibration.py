@@ -5,7 +5,7 @@ import re
 import numpy as np
 from astropy.table import QTable
 
-from specalign.data.columns import column_values, match_rows
+from specalign.data.columns import column_values, known_values, match_rows
 from specalign.exceptions import LabelError
 
 __all__ = ["calibration_ranks", "interval_coverage", "rank_uniformity"]
@@ -154,7 +154,8 @@ def interval_coverage(predicted, true, by=None, n_bins=3):
     true : `~astropy.table.QTable`
         object_id (once each) and labels with units; NaN and masked values are left out.
     by : (Q,) float, optional
-        Such as the S/N of each row; coverage is then told in bins of it, with as many rows each.
+        Such as the S/N of each row; coverage is then told in bins of it, with as many rows each.  A row whose value
+        is not finite counts among all rows, and in no bin.
     n_bins : int
 
     Returns
@@ -196,12 +197,14 @@ def _bins(by, n_bins):
     if by is None:
         return bins
     by = np.asarray(by, dtype=float)
-    place = np.searchsorted(np.quantile(by, np.arange(1, n_bins) / n_bins), by, side="right")
+    known = np.isfinite(by)
+    edges = np.quantile(by[known], np.arange(1, n_bins) / n_bins) if known.any() else np.zeros(0)
+    place = np.where(known, np.searchsorted(edges, by, side="right"), -1)
     return bins | {number: place == number for number in range(n_bins)}
 
 
 def _coverage_rows(predicted, true, place, name, percent, bins):
-    values, unit, step = column_values(true, name)
+    values, unit, step = known_values(true, name)
     values = np.where(place >= 0, values[place], np.nan)
     low, high = (column_values(predicted, f"{name}_{end}_{percent}", unit)[0] for end in ("lo", "hi"))
     for number, rows in bins.items():

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from specalign.data.columns import column_values, label_names, match_rows, with_unit
+from specalign.data.columns import column_values, known_values, label_names, match_rows, with_unit
 from specalign.data.splits import hash_fraction
 from specalign.display import Displayed
 from specalign.exceptions import LabelError, MatchError, SpecalignError
@@ -266,7 +266,7 @@ def _scores(name, predicted, labels, place):
     if not (np.isfinite(values) & (errors > 0)).all():
         bad = int((~(np.isfinite(values) & (errors > 0))).sum())
         raise LabelError(f"{name}: expected values with positive errors of all calibration stars, got {bad} without")
-    truth = np.where(place >= 0, column_values(labels, name, unit)[0][place], np.nan)
+    truth = np.where(place >= 0, known_values(labels, name, unit)[0][place], np.nan)
     return np.abs(truth - values) / errors
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from specalign.analysis.regression import check_stars
 from specalign.config import limited_threads
 from specalign.data.scaling import ColumnScaler
 from specalign.display import Displayed
@@ -63,7 +64,13 @@ class StarEnsemble(Displayed):
             All rows of a star are trained on, or held out, together.
         errors : (N, L) float64, optional
             Standard deviations of the labels' own errors, 0 = none; see `label_noise`.
+
+        Raises
+        ------
+        LabelError
+            All rows are of one star.
         """
+        check_stars(star)
         self.scaler = ColumnScaler.fit(labels)
         if isinstance(inputs, np.ndarray):
             self._centre, self._spread = inputs.mean(axis=0), max(float(inputs.std(axis=0).mean()), 1e-6)

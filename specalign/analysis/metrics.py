@@ -14,7 +14,7 @@ import numpy as np
 from astropy.table import QTable
 
 from specalign import ops
-from specalign.data.columns import column_values, difference_unit, label_names, match_rows, with_unit
+from specalign.data.columns import column_values, difference_unit, known_values, label_names, match_rows, with_unit
 from specalign.data.label_systems import check_same_system
 from specalign.exceptions import LabelError, MatchError
 
@@ -241,7 +241,7 @@ def labels_in_bins(predicted, true, by="teff", edges=None):
     """
     check_same_system(predicted, true)
     rows, names = match_rows(predicted["object_id"], true["object_id"]), _common_labels(predicted, true)
-    values, unit, _ = column_values(true, by)
+    values, unit, _ = known_values(true, by)
     limits, titles = _bin_edges(by, edges, unit)
     values = np.where(rows >= 0, values[rows], np.nan)
     place = np.searchsorted(limits, values, side="right") - 1
@@ -297,7 +297,7 @@ def _common_labels(predicted, true):
 
 
 def _label_row(name, predicted, true, rows, bound):
-    truth, unit, error_unit = column_values(true, name)
+    truth, unit, error_unit = known_values(true, name)
     values = column_values(predicted, name, unit)[0]
     truth = np.where(rows >= 0, truth[rows], np.nan)
     used = np.isfinite(values) & np.isfinite(truth)

@@ -3,7 +3,7 @@
 import numpy as np
 from astropy.table import QTable
 
-from specalign.data.columns import column_values, match_rows, with_unit
+from specalign.data.columns import known_values, match_rows, with_unit
 from specalign.display import Displayed
 from specalign.exceptions import SpecalignError
 
@@ -178,7 +178,7 @@ class LabelPosterior(Displayed):
         """
         place = match_rows(self.object_id, labels["object_id"])
         pairs = zip(self.scheme.names, self.scheme.units, strict=True)
-        values = np.stack([column_values(labels, name, unit)[0] for name, unit in pairs], axis=1)
+        values = np.stack([known_values(labels, name, unit)[0] for name, unit in pairs], axis=1)
         return np.where((place >= 0)[:, None], values[place], np.nan)
 
     def _quantile_table(self, columns, n, seed):

@@ -10,7 +10,7 @@ from specalign import ops
 from specalign.data.scaling import ColumnScaler
 from specalign.exceptions import LabelError
 
-__all__ = ["LinearProbe", "NearestNeighbours"]
+__all__ = ["LinearProbe", "NearestNeighbours", "check_stars"]
 
 BLOCK = 2**23  # similarities that are held at a time
 
@@ -55,7 +55,7 @@ class NearestNeighbours:
         values = np.full((len(inputs), self.labels.shape[1]), np.nan)
         errors = values.copy()
         for rows, columns in self.known:
-            if rows.size:
+            if rows.size and len(inputs):
                 near = self.labels[np.ix_(rows, columns)]
                 every = self.k is None and self.scale is not None
                 estimate = self._of_all if every else self._of_nearest
@@ -115,7 +115,8 @@ def _drawn(weight, rows, n, rng):
     """Rows (Q, n), each as often as its weight says."""
     reached = np.cumsum(weight, axis=1)
     chance = rng.random((len(weight), n)) * reached[:, -1:]
-    place = np.stack([np.searchsorted(*pair, side="right") for pair in zip(reached, chance, strict=True)])
+    found = [np.searchsorted(*pair, side="right") for pair in zip(reached, chance, strict=True)]
+    place = np.array(found, dtype=np.int64).reshape(len(weight), n)
     return np.take_along_axis(rows, np.minimum(place, rows.shape[1] - 1), axis=1)
 
 
@@ -134,6 +135,27 @@ def _weighted(weight, labels):
     scatter = np.maximum(np.squeeze(weight[:, None] @ near**2, axis=1) - mean**2, 0)
     with np.errstate(invalid="ignore"):
         return centre + mean, np.sqrt(scatter / np.where(freedom > 1e-12, freedom, np.nan))
+
+
+def check_stars(star):
+    """Check that training rows (n,) are of two stars or more.
+
+    Raises
+    ------
+    LabelError
+        They are of one.
+
+    Examples
+    --------
+    >>> from specalign.analysis.regression import check_stars
+    >>> check_stars(["a", "a", "b"])
+    """
+    number = len(np.unique(star))
+    if number < 2:
+        raise LabelError(
+            f"expected rows of at least two stars, since some are held out, got {len(star)} rows of {number}; give "
+            f"more stars, or use LabelModel('knn')"
+        )
 
 
 class LinearProbe:
@@ -166,6 +188,7 @@ class LinearProbe:
 
         there = np.isfinite(values)
         inputs, values, star = inputs[there], values[there], star[there]
+        check_stars(star)
         errors = [self._held_out_error(Ridge(alpha), inputs, values, star) for alpha in self.alphas]
         best = int(np.argmin(errors))
         return Ridge(self.alphas[best]).fit(inputs, values), errors[best]
@@ -181,6 +204,7 @@ class LinearProbe:
     def predict(self, inputs):
         """Values and errors (Q, L); the error of a label is the same for all rows."""
         inputs = np.asarray(inputs, dtype=np.float64)
-        values = np.stack([model.predict(inputs) for model in self.models], axis=1)
+        # scikit-learn refuses to predict no row
+        values = np.stack([model.predict(inputs) if len(inputs) else np.zeros(0) for model in self.models], axis=1)
         errors = np.broadcast_to(np.array(self.errors) * self.scaler.scale, values.shape)
         return self.scaler.inverse(values), errors.copy()

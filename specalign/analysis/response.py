@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.legendre import legvander
 
+from specalign.data.loading import check_good_pixels
 from specalign.display import Displayed
 from specalign.exceptions import MatchError, SpectrumError
 from specalign.instruments.prepared import empty_rejected
@@ -130,7 +131,7 @@ def flux_calibration(observed, expected, degree=3):
         The rows are not those of the same stars.
     SpectrumError
         The observed spectra are divided by a continuum of many pixels, their axis is no wavelength, or a star has
-        fewer pixels that are good in both than there are coefficients, and one more.
+        fewer pixels that are good in both than there are coefficients, and one more, or a good pixel is not finite.
     ValueError
         The degree is not a whole number of at least 0.
 
@@ -173,6 +174,8 @@ def _check(observed, expected, degree):
             f"observed: {observed.instrument.name} spectra are divided by a continuum of their own, which takes the "
             "calibration with it; prepare and align them with normalization='median' or 'none'"
         )
+    check_good_pixels(observed)
+    check_good_pixels(expected)
 
 
 def _good(observed, expected, degree):

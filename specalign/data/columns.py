@@ -21,6 +21,7 @@ __all__ = [
     "SENTINEL",
     "column_values",
     "difference_unit",
+    "known_values",
     "label_names",
     "log_unknown",
     "match_rows",
@@ -115,6 +116,29 @@ def column_values(table, name, unit=None):
         values = _converted(name, values, own, unit)
         own = unit
     return values, own, difference_unit(own)
+
+
+def known_values(table, name, unit=None):
+    """As `column_values`, of a catalogue's labels: NaN, too, where a survey's -9999 says that nothing was measured.
+
+    Raises
+    ------
+    LabelError
+        As `column_values`.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.table import QTable
+    >>> from specalign.data.columns import known_values
+    >>> known_values(QTable({"teff": [5777.0, -9999.0] * u.K}), "teff", u.kK)[0]
+    array([5.777,   nan])
+    """
+    values, own, step = column_values(table, name)
+    values = np.where(np.isfinite(values) & (values >= SENTINEL), values, np.nan)
+    if unit is None or own == unit:
+        return values, own, step
+    return _converted(name, values, own, unit), unit, difference_unit(unit)
 
 
 def plain_values(column):

@@ -8,9 +8,9 @@ from astropy.table import QTable
 
 from specalign.data.columns import (
     NOT_LABELS,
-    SENTINEL,
     column_values,
     difference_unit,
+    known_values,
     label_names,
     log_unknown,
     match_rows,
@@ -119,11 +119,10 @@ class LabelScheme(Displayed):
             raise LabelError(
                 f"no column of the label table has a unit and numbers; it has {', '.join(labels.colnames)}"
             )
-        columns = [column_values(labels, name) for name in names]
+        columns = [known_values(labels, name) for name in names]
         place = match_rows(object_id, labels["object_id"])
         log_unknown(labels, names, place)
         values = np.where((place >= 0)[:, None], np.stack([c[0] for c in columns], axis=1)[place], np.nan)
-        values[~np.isfinite(values) | (values < SENTINEL)] = np.nan
         rows = np.flatnonzero(np.isfinite(values).any(axis=1))
         _check_filled(names, values[rows], len(object_id))
         units = tuple(column[1] for column in columns)

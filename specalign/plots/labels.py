@@ -3,7 +3,7 @@
 import numpy as np
 
 from specalign.analysis import metrics
-from specalign.data.columns import column_values
+from specalign.data.columns import column_values, known_values
 from specalign.plots.style import ACCENT, INK, MUTED, given_axes, ink, new_axes, new_figure, styled, unit_label
 
 __all__ = ["plot_kiel", "plot_label_bins", "plot_labels"]
@@ -180,7 +180,7 @@ def _bin_text(row):
 
 
 def _pairs(name, predicted, true, rows):
-    truth, unit, error_unit = column_values(true, name)
+    truth, unit, error_unit = known_values(true, name)
     values = column_values(predicted, name, unit)[0]
     errors = np.full(len(values), np.nan)
     if f"{name}_err" in predicted.colnames:

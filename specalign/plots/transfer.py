@@ -3,7 +3,7 @@
 import numpy as np
 
 from specalign.analysis.metrics import match_rows
-from specalign.data.columns import column_values
+from specalign.data.columns import column_values, known_values
 from specalign.exceptions import LabelError
 from specalign.plots.labels import label_text
 from specalign.plots.neighbours import BACKWARDS
@@ -72,7 +72,7 @@ def plot_transferred(predicted, true, x="teff", y="logg", colour="fe_h"):
 def _columns(names, predicted, true, rows):
     truth, values, units = [], [], []
     for name in names:
-        column, unit, _ = column_values(true, name)
+        column, unit, _ = known_values(true, name)
         truth.append(np.where(rows >= 0, column[rows], np.nan))
         values.append(column_values(predicted, name, unit)[0])
         units.append(unit)

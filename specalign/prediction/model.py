@@ -6,7 +6,7 @@ from astropy.table import QTable, vstack
 from specalign import __version__
 from specalign.analysis import metrics
 from specalign.analysis.labels import LabelModel
-from specalign.data.columns import NOT_LABELS, column_values, difference_unit, label_names
+from specalign.data.columns import NOT_LABELS, column_values, difference_unit, known_values, label_names
 from specalign.data.splits import hash_fraction
 from specalign.display import Displayed, brief
 from specalign.exceptions import GridMismatchError, LabelError, MatchError
@@ -286,7 +286,7 @@ def _plain_labels(labels, reference, names):
 
 
 def _range(labels, name):
-    values, unit, _ = column_values(labels, name)
+    values, unit, _ = known_values(labels, name)
     return float(np.nanmin(values)), float(np.nanmax(values)), difference_unit(unit)
 
 
@@ -355,7 +355,7 @@ def _pulls(predicted, labels):
     place = order[np.searchsorted(labels["object_id"][order], predicted["object_id"])]
     pulls = {}
     for name in label_names(labels):
-        true, value = column_values(labels, name)[0][place], column_values(predicted, name)[0]
+        true, value = known_values(labels, name)[0][place], column_values(predicted, name)[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             pull = np.abs(value - true) / predicted[f"{name}_err"].value
         pulls[name] = pull[np.isfinite(pull)]

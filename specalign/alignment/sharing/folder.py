@@ -43,7 +43,7 @@ def export_weights(model, folder, *, prepared=None, license=None, title="", note
     model : Aligner, LabelRegressor or Encoder
         Trained.  The split of a regressor, with the names of its stars, is written, too.
     folder : str or `~pathlib.Path`
-        Made if it does not exist; an older model in it is replaced.
+        Made if it does not exist; an older model in it is replaced, and other files stay.
     prepared : PreparedSpectra or dict of str to PreparedSpectra, optional
         Spectra like those of the training, where an instrument's name and options do not give its grid.
     license : str, optional
@@ -51,7 +51,8 @@ def export_weights(model, folder, *, prepared=None, license=None, title="", note
     title, note : str
         Of the card.
     science : bool, optional
-        False: the card says that the model is not for science, as it does where the labels are of the mock survey.
+        False: the card says that the model is not for science, as it does for a regressor of labels of the mock survey.
+        An aligner does not know whose labels it was trained with.
     facts : dict, optional
         JSON-like facts that the model does not know, such as the seed and the catalogue of the training.
 
@@ -158,13 +159,22 @@ def _digest(content):
 
 def _write(folder, contents, config):
     folder.mkdir(parents=True, exist_ok=True)
+    older = _named(folder)
     for name, content in contents.items():
         with atomic_write(folder / name) as temporary:
             Path(temporary).write_bytes(content)
     checkpoint.write_description(folder / CONFIG, config)
-    for other in folder.iterdir():
-        if other.name not in contents and FILE_NAME.fullmatch(other.name):
-            other.unlink()
+    for name in older - set(contents):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _named(folder):
+    """Files of the model that a folder has; others in it, such as catalogues, are the user's."""
+    try:
+        files = checkpoint.read_description(folder / CONFIG, PUBLISHED).get("files")
+    except CheckpointError:
+        return set()
+    return {name for name in files if FILE_NAME.fullmatch(name)} if isinstance(files, dict) else set()
 
 
 def load_weights(folder):

@@ -408,6 +408,14 @@ def test_two_settings_of_one_instrument():
     assert set(aligner.embed(prepared["nirspec-b"]).instrument) == {"nirspec-b"}
 
 
+def test_two_names_of_one_setting_are_refused():
+    """Spectra could not tell which of the two encoders is theirs."""
+    prepared = {"nirspec-a": observe("nirspec", stars(50)), "nirspec-b": observe("nirspec", stars(50), seed=3)}
+    aligner = Aligner({name: small("nirspec")["nirspec"] for name in prepared}, embed_dim=8)
+    with pytest.raises(GridMismatchError, match="nirspec-a and nirspec-b are spectra of one instrument with one grid"):
+        aligner.fit(prepared, **QUICK)
+
+
 def spying(monkeypatch):
     """Parameters at every call of the optimizer."""
     seen = []

@@ -1,5 +1,6 @@
 """A saved encoder: the same afterwards, bound to its grid, and refused where something is not as it was written."""
 
+import dataclasses
 import json
 import pickle
 
@@ -127,6 +128,26 @@ def test_another_grid_of_as_many_pixels_is_refused_everywhere(trained, folder, t
         aligner.fit({"apogee": other, "nirspec": observe("nirspec", stars(60))}, **QUICK)
     with pytest.raises(GridMismatchError, match="the encoder was trained on apogee"):
         save_encoder(trained, tmp_path / "other", other)
+
+
+def otherwise(spectra, **changes):
+    """The same spectra, said to be prepared in another way."""
+    return dataclasses.replace(spectra, instrument=dataclasses.replace(spectra.instrument, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"options": {"normalization": "median"}}, {"mask_version": "another"}])
+def test_spectra_that_were_prepared_in_another_way_are_refused(trained, folder, changes):
+    """The scaling of the input belongs to the normalisation of the training."""
+    other = otherwise(observe("apogee", stars(60)), **changes)
+    with pytest.raises(GridMismatchError, match=r"the encoder was trained on apogee .* the spectra come from apogee"):
+        LabelRegressor(load_encoder(folder)).fit(other, label_table(stars(60)), **QUICK)
+    with pytest.raises(GridMismatchError, match="the encoder was trained on apogee"):
+        sa.reconstruct(trained, other)
+
+
+def test_the_grid_of_a_reconstruction_is_that_of_the_training(trained):
+    with pytest.raises(GridMismatchError, match="the encoder was trained on apogee"):
+        sa.reconstruct(trained, moved(observe("apogee", stars(60))))
 
 
 def test_a_moved_encoder_knows_no_grid_until_it_is_trained(tmp_path):

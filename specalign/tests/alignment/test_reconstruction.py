@@ -36,6 +36,26 @@ def test_rows_stay_what_they_are_and_masked_pixels_do_not_matter(encoder):
     assert sa.reconstruct(encoder, stars[:1], reference=stars).flux.shape == (1, 60)
 
 
+def test_no_rows_and_few_rows_that_say_how_well_it_reconstructs(encoder, caplog):
+    stars = observe("mine", STARS, 60, seed=2)
+    assert sa.reconstruct(encoder, stars[:0]).flux.shape == (0, 60)
+    with caplog.at_level("WARNING"):
+        sa.reconstruct(encoder, stars)
+        assert not caplog.text
+        sa.reconstruct(encoder, stars[:1])
+    assert "uncertainty of the reconstruction rests on 1 spectra" in caplog.text
+
+
+def test_quality_says_why_a_pixel_is_masked_and_nothing_of_the_measured_spectrum(encoder):
+    stars = observe("mine", STARS[:20], 60, seed=2)
+    stars.quality[stars.mask] = 1
+    found = sa.reconstruct(encoder, stars)
+    assert (stars.mask & ~found.mask).any()
+    uncovered = np.uint32(1 << found.quality_bits["UNCOVERED"])
+    np.testing.assert_array_equal(found.quality, np.where(found.mask, uncovered, 0))
+    assert stars.quality.any()
+
+
 def test_the_uncertainty_is_what_the_noise_leaves_whatever_outliers_do():
     rng = np.random.default_rng(0)
     stars = observe("mine", [f"star {i}" for i in range(2000)], 8, noise=0.02)

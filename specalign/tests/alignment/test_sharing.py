@@ -289,6 +289,15 @@ def test_what_is_no_model_is_refused(tmp_path):
         export_weights("aligner", tmp_path)
 
 
+def test_files_that_no_model_wrote_stay_in_the_folder(regressor, folder, spectra):
+    (folder / "catalogue.ecsv").write_text("of the user")
+    (folder / "others.safetensors").write_bytes(b"of the user")
+    export_weights(regressor, folder, prepared=spectra["apogee"])
+    assert (folder / "catalogue.ecsv").read_text() == "of the user"
+    assert (folder / "others.safetensors").exists()
+    assert not (folder / "encoder-nirspec.safetensors").exists()
+
+
 def test_every_bit_flip_and_cut_is_refused(folder):
     rng = np.random.default_rng(0)
     for path in sorted(path for path in folder.iterdir() if path.name != "README.md"):

@@ -92,3 +92,13 @@ def test_coverage_of_the_posterior_and_in_bins():
     np.testing.assert_allclose(rows["coverage"], 0.383, atol=0.05)  # half a sigma
     np.testing.assert_allclose(rows["width"], 100, rtol=0.02)
     assert set(rows["unit"]) == {"K"}
+
+
+def test_rows_of_unknown_snr_are_in_no_bin():
+    true, posterior = truth_and_posterior(300)
+    by = np.arange(300.0)
+    by[::3] = np.nan
+    rows = interval_coverage(posterior.intervals([0.8]), true, by=by, n_bins=2)
+    assert list(rows["n"]) == [300, 100, 100]
+    none = interval_coverage(posterior.intervals([0.8]), true, by=np.full(300, np.nan), n_bins=2)
+    assert list(none["n"]) == [300, 0, 0]

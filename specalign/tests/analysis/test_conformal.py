@@ -7,8 +7,8 @@ from astropy.table import QTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specalign import EmbeddingTable, LabelModel
-from specalign.analysis import ConformalLabels, interval_coverage
+from specalign import EmbeddingTable, LabelModel, metrics
+from specalign.analysis import ConformalLabels, calibration_ranks, interval_coverage
 from specalign.analysis.conformal import conformal_quantile, stars_needed
 from specalign.exceptions import LabelError, MatchError, SpecalignError
 from specalign.tests.analysis.conftest import make_table
@@ -147,6 +147,23 @@ def test_labels_that_are_missing_are_not_counted():
     known = set(labels["object_id"][1::2].tolist())
     assert model.n_calibration["teff"] == (len(kept & known),)
     assert np.isfinite(model.predict(table)["teff_hi_95"].value).all()
+
+
+def test_a_survey_s_sign_for_nothing_is_no_label():
+    """A model is fitted without -9999; neither must its intervals, ranks and errors be of such labels."""
+    table, labels = survey_of(400, 1)
+    known, unknown = labels.copy(), labels.copy()
+    known["teff"][::2], unknown["teff"][::2] = np.nan, -9999 * u.K
+    true = {"nan": known, "-9999": unknown}
+    models = {name: ConformalLabels(Wrong(), bins=None, calibration=0.5).fit(table, one) for name, one in true.items()}
+    ends = {name: model.predict(table)["teff_hi_95"] for name, model in models.items()}
+    assert np.array_equal(ends["-9999"], ends["nan"])
+    covered = {name: interval_coverage(models["nan"].predict(table), one) for name, one in true.items()}
+    assert list(covered["-9999"]["n"]) == list(covered["nan"]["n"]) == [200] * 3
+    posterior = LabelModel("linear").fit(table, unknown).posterior(table)
+    assert np.isnan(posterior.log_prob(unknown)[::2]).all()
+    assert (calibration_ranks(posterior, unknown)["teff"][::2] == -1).all()
+    assert metrics.labels(models["nan"].predict(table), unknown)["n"][0] == 200
 
 
 def test_what_cannot_be_calibrated_is_an_error():

@@ -271,6 +271,22 @@ def test_a_label_without_values_is_an_error(survey):
         LabelModel().fit(apogee, labels)
 
 
+@pytest.mark.parametrize("method", ["linear", "mlp", FLOW])
+def test_visits_of_one_star_are_too_few(method):
+    table, labels = make_table(1, visits=4)
+    with pytest.raises(LabelError, match="rows of at least two stars, since some are held out, got 4 rows of 1"):
+        LabelModel(method, **QUICK[method]).fit(table, labels)
+
+
+def test_no_rows_have_no_labels(survey, quick):
+    apogee, _, labels = survey
+    nothing = quick.fit(apogee, labels).predict(apogee[:0])
+    assert len(nothing) == 0
+    assert nothing["teff"].unit == u.K
+    assert quick.posterior(apogee[:0]).samples(3)["teff"].shape == (0, 3)
+    assert len(quick.posterior(apogee[:0]).quantiles()) == 0
+
+
 def test_no_common_star_is_an_error(survey):
     with pytest.raises(MatchError, match="none of the 200 spectra"):
         LabelModel().fit(survey[0], make_table(5, first=500)[1])

@@ -128,6 +128,14 @@ def test_other_stars_other_grids_and_continuum_normalised_spectra_are_refused():
         flux_calibration(dataclasses.replace(observed, axis_kind="coefficient"), expected)
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_pixels_that_are_not_finite_are_named(number):
+    spectra = pair(STARS[:3])[:2]
+    spectra[number].flux[1, np.flatnonzero(~spectra[number].mask[1])[0]] = np.nan
+    with pytest.raises(SpectrumError, match="mine-star 1-0"):
+        flux_calibration(*spectra, degree=2)
+
+
 def test_too_few_pixels_are_named():
     observed, expected, _ = pair(STARS[:3])
     observed.mask[1, 4:], observed.ivar[1, 4:] = True, 0
