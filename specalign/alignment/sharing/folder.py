@@ -51,7 +51,8 @@ def export_weights(model, folder, *, prepared=None, license=None, title="", note
     title, note : str
         Of the card.
     science : bool, optional
-        False: the card says that the model is not for science, as it does where the labels are of the mock survey.
+        False: the card says that the model is not for science, as it does where the labels of a regressor are of the
+        mock survey.
     facts : dict, optional
         JSON-like facts that the model does not know, such as the seed and the catalogue of the training.
 
