@@ -240,7 +240,7 @@ class PretrainingHistory(LabelHistory):
     <PretrainingHistory: 1 epochs; best epoch 0: training loss 0.9, validation loss 0.8>
     """
 
-    LOSS: ClassVar = "Squared error of flux [mean spectrum = 1]"
+    LOSS: ClassVar = "Loss [mean spectrum = 1]"
 
 
 class AdaptationHistory(LabelHistory):

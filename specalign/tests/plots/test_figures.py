@@ -197,7 +197,7 @@ def test_a_rate_that_falls_all_the_time_has_no_steps(tmp_path):
         history.add(epoch=epoch, train_loss=1 / (1 + epoch), val_loss=0.5, learning_rate=1e-3 * (6 - epoch))
     top, bottom = draw(plots.plot_training(history), tmp_path).axes
     assert [line for line in bottom.lines if line.get_linestyle() == "--"] == []
-    assert top.get_ylabel() == "Squared error of flux [mean spectrum = 1]"
+    assert top.get_ylabel() == "Loss [mean spectrum = 1]"
 
 
 def test_a_loss_below_zero_is_drawn(tmp_path):
