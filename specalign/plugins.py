@@ -11,6 +11,7 @@ and imports nothing; code of a plugin runs when it is asked for by name.
 
 import configparser
 import importlib
+import inspect
 import re
 import sys
 import warnings
@@ -22,7 +23,7 @@ import entrypoints
 from specalign.display import Displayed
 from specalign.exceptions import PluginError, PluginWarning, UnknownPluginError
 
-__all__ = ["KINDS", "Plugin", "find_plugins", "load_plugin"]
+__all__ = ["KINDS", "Plugin", "check_options", "find_plugins", "load_plugin"]
 
 KINDS = ("instruments", "encoders", "objectives")
 
@@ -119,6 +120,42 @@ def load_plugin(kind, name):
             f"the {kind[:-1]} name {name!r} is offered by {' and by '.join(map(str, found))}; uninstall all but one"
         )
     return _import(found[0])
+
+
+def check_options(kind, name, factory, given, options):
+    """Name the options that a plugin does not have.
+
+    Parameters
+    ----------
+    kind : {"instruments", "encoders", "objectives"}
+    name : str
+    factory : callable
+        What `load_plugin` gave.
+    given : collection of str
+        Parameters that the caller gives it in any case.
+    options : collection of str
+
+    Raises
+    ------
+    TypeError
+        An option is unknown.
+
+    Examples
+    --------
+    >>> from specalign.plugins import check_options
+    >>> check_options("encoders", "mine", lambda n_pixels, width=8: None, ["n_pixels"], ["widht"])
+    Traceback (most recent call last):
+    ...
+    TypeError: the encoder 'mine' has no option 'widht'; its options: width
+    """
+    parameters = inspect.signature(factory).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters if parameter.name not in given]
+    if unknown := [repr(option) for option in options if option not in known]:
+        raise TypeError(
+            f"the {kind[:-1]} {name!r} has no option {', '.join(unknown)}; its options: {', '.join(known) or 'none'}"
+        )
 
 
 def _read(kind):

@@ -207,7 +207,7 @@ def _targets(known, labels, index, spectra):
     if unknown := [label for label in names if label not in known.names]:
         raise LabelError(
             f"labels: the aligner was trained with {', '.join(known.names)}, and does not know {', '.join(unknown)}; "
-            f"drop it"
+            f"leave {'it' if len(unknown) == 1 else 'them'} out"
         )
     values = np.full((len(index), len(known.names)), np.nan)
     for label, unit, column in zip(names, units, columns.T, strict=True):

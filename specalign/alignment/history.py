@@ -152,6 +152,7 @@ class LabelHistory(Displayed):
     """
 
     COLUMNS: ClassVar = ("epoch", "train_loss", "val_loss", "learning_rate", "seconds")
+    LOSS: ClassVar = "Mean squared error [scaled labels]"
 
     epochs: Table = field(default_factory=lambda: _no_epochs(LabelHistory.COLUMNS))
     best_epoch: int = 0
@@ -165,8 +166,8 @@ class LabelHistory(Displayed):
         if len(best := self.epochs[self.epochs["epoch"] == self.best_epoch]):
             row = best[0]
             text += f"; best epoch {row['epoch']}: training loss {row['train_loss']:.3g}, validation loss "
-            text += f"{row['val_loss']:.3g}; {self.stopped}"
-        return text + ">"
+            text += f"{row['val_loss']:.3g}"
+        return text + (f"; {self.stopped}>" if self.stopped else ">")
 
     def _facts(self):
         return {"stopped": self.stopped or "not yet", **History._facts(self)}
@@ -236,8 +237,10 @@ class PretrainingHistory(LabelHistory):
     >>> history = PretrainingHistory(counts={"stars": 500})
     >>> history.add(epoch=0, train_loss=0.9, val_loss=0.8, learning_rate=1e-3)
     >>> history
-    <PretrainingHistory: 1 epochs; best epoch 0: training loss 0.9, validation loss 0.8; >
+    <PretrainingHistory: 1 epochs; best epoch 0: training loss 0.9, validation loss 0.8>
     """
+
+    LOSS: ClassVar = "Loss [mean spectrum = 1]"
 
 
 class AdaptationHistory(LabelHistory):
@@ -260,6 +263,8 @@ class AdaptationHistory(LabelHistory):
     >>> AdaptationHistory(counts={"instrument": "nirspec", "method": "head", "training": 10, "validation": 0})
     <AdaptationHistory: nirspec by head; 10 stars train, 0 validate; 0 epochs, kept 0>
     """
+
+    LOSS: ClassVar = "Loss [nat]"
 
     @property
     def what(self):

@@ -1,5 +1,6 @@
 """Training of small networks on vectors and labels: members, each stopped early on stars of its own."""
 
+import logging
 import math
 
 import numpy as np
@@ -11,6 +12,8 @@ from specalign.data.scaling import ColumnScaler
 from specalign.display import Displayed
 
 __all__ = ["StarEnsemble", "label_noise"]
+
+log = logging.getLogger(__name__)
 
 #: Steps that an epoch has at least, so that few stars are not fitted in a handful of steps.
 SMALLEST_EPOCH = 8
@@ -90,9 +93,12 @@ class StarEnsemble(Displayed):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + number)
             network = self._network(inputs.shape[1], labels.shape[1]).to(self.device)
-            self._train(network, inputs, labels, noise, np.flatnonzero(~held_out), np.flatnonzero(held_out), generator)
+            ended = self._train(
+                network, inputs, labels, noise, np.flatnonzero(~held_out), np.flatnonzero(held_out), generator
+            )
             outputs = self._forward(network, inputs, np.flatnonzero(held_out))
             network.calibrate(outputs, labels[held_out], noise[held_out])
+        log.info("%s: network %d of %d, %s", type(self).__name__, number + 1, self.members, ended)
         return network.eval()
 
     def _train(self, network, inputs, labels, noise, train, held_out, generator):
@@ -100,8 +106,9 @@ class StarEnsemble(Displayed):
         steps = self.max_epochs * batches
         optimizer = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step / steps))
-        best, best_state, waited = math.inf, None, 0
-        for _ in range(self.max_epochs):
+        best, best_state, waited, epoch = math.inf, None, 0, 0
+        while epoch < self.max_epochs and waited <= self.patience:
+            epoch += 1
             order = train[torch.randperm(len(train), generator=generator).numpy()]
             self._epoch(network, inputs, labels, noise, np.array_split(order, batches), optimizer, schedule)
             outputs = self._forward(network, inputs, held_out)
@@ -109,10 +116,9 @@ class StarEnsemble(Displayed):
             waited = 0 if loss < best else waited + 1
             if loss < best:
                 best, best_state = loss, {k: v.clone() for k, v in network.state_dict().items()}
-            if waited > self.patience:
-                break
         if best_state is not None:
             network.load_state_dict(best_state)
+        return f"ended after {epoch} of {self.max_epochs} epochs; best loss of {len(held_out)} rows {best:.4g}"
 
     def _epoch(self, network, inputs, labels, noise, batches, optimizer, schedule):
         network.train()

@@ -16,12 +16,15 @@ class _Lines(logging.Handler):
         with contextlib.suppress(BrokenPipeError):
             tqdm.write(self.format(record), file=sys.stderr)
 
+    def format(self, record):
+        """As warnings of the command line are written."""
+        return f"specalign: {record.levelname.lower()}: {super().format(record)}"
+
 
 @contextlib.contextmanager
 def logged(level):
     """Print the messages of the package's loggers from this level on; others' loggers stay as they are."""
     logger, handler = logging.getLogger("specalign"), _Lines()
-    handler.setFormatter(logging.Formatter("specalign: %(levelname)s: %(message)s"))
     before = logger.level
     logger.setLevel(level.upper())
     logger.addHandler(handler)

@@ -56,7 +56,7 @@ def survey(folder, arguments):
 
     print(f"1/6 a mock survey of {arguments.stars} stars with {GALLERY} and {QUERY}: no spectrum in it is real")
     paths = write_survey(folder / "mock", arguments.stars, (GALLERY, QUERY), seed=arguments.seed, overwrite=True)
-    print("2/6 read and prepare")
+    print(f"2/6 read and prepare; {QUERY} files state no velocity, as real ones do not: hence the two warnings")
     prepared = {}
     for name in (GALLERY, QUERY):
         instrument = get_instrument(name)

@@ -10,7 +10,7 @@ import torch
 
 from specalign.encoders.base import Encoder, check_encoder
 from specalign.encoders.layers import Summary, summary
-from specalign.plugins import load_plugin
+from specalign.plugins import check_options, load_plugin
 
 __all__ = ["Encoder", "Summary", "check_encoder", "get_encoder", "summary"]
 
@@ -40,8 +40,9 @@ def get_encoder(name, *, n_pixels=None, spectral_axis=None, embed_dim=128, seed=
 
     Raises
     ------
-    ValueError
-        Both or neither of ``n_pixels`` and ``spectral_axis`` are given, or an option is wrong.
+    TypeError, ValueError
+        An option is unknown, which names those that there are, or wrong; or both or neither of ``n_pixels`` and
+        ``spectral_axis`` are given.
     UnknownPluginError, PluginError
         No such encoder, or it breaks the contract; the message names the clause.
 
@@ -56,6 +57,7 @@ def get_encoder(name, *, n_pixels=None, spectral_axis=None, embed_dim=128, seed=
         raise ValueError("expected either n_pixels or spectral_axis")
     n_pixels = len(spectral_axis) if n_pixels is None else n_pixels
     factory = load_plugin("encoders", name)
+    check_options("encoders", name, factory, ("n_pixels", "embed_dim"), options)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         encoder = factory(n_pixels=n_pixels, embed_dim=embed_dim, **options)

@@ -22,7 +22,7 @@ def plot_outliers(found, prepared=None, n=3, reconstruction=None, ax=None):
     n : int
         How many of them.
     reconstruction : `~specalign.PreparedSpectra`, optional
-        What was expected, drawn over them.
+        What was expected, drawn over them where the spectrum has good pixels: elsewhere it was held against nothing.
     ax : `~matplotlib.axes.Axes` or sequence of them, optional
         For the scores, and for each spectrum.
 
@@ -97,9 +97,12 @@ def _draw_scores(ax, found, n_unknown):
 
 def _draw_spectrum(ax, found, prepared, reconstruction):
     row = row_of(prepared, found["spectrum_id"])
-    draw_row(ax, prepared, row, label=False)
+    draw_row(ax, prepared, row, label=False, name=prepared.instrument.name)
     if reconstruction is not None:
-        draw_row(ax, reconstruction, row_of(reconstruction, found["spectrum_id"]), color=MUTED, label=False)
+        expected = reconstruction[[row_of(reconstruction, found["spectrum_id"])]]
+        expected.mask = expected.mask | prepared.mask[row]
+        draw_row(ax, expected, 0, color=MUTED, label=False, name="expected")
+        ax.legend(fontsize=8)
     limit_flux(ax, prepared.flux[row][~prepared.mask[row]])
     ax.set_title(f"{prepared.object_id[row]}: score {found['score']:.1f}, p {found['p_value']:.2g}", fontsize=9)
     ax.set(xlabel=axis_label(prepared), ylabel=flux_label(prepared).replace("Normalised flux ", "Norm. flux\n"))

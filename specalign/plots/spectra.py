@@ -93,13 +93,21 @@ def draw_row(ax, prepared, row, offset=0.0, color=None, label=True, linewidth=0.
     ax.fill_between(x, line - sigma, line + sigma, color=color, alpha=0.18, linewidth=0)
     ax.plot(x, line, color=color, linewidth=linewidth, label=name)
     if label and good.any():
-        text = f"{prepared.object_id[row]}  S/N {prepared.snr[row]:.0f}"
+        source = translated_from(prepared, row)
+        text = f"{prepared.object_id[row]}  S/N {prepared.snr[row]:.0f}" + (f" of {source}" if source else "")
         place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
         ax.annotate(text, (1, np.percentile(flux[good], 99.5)), (0, 3), fontsize=7.5, **place)
 
 
+def translated_from(prepared, row):
+    """The instrument whose spectrum was translated to this row; empty where it is none of `Aligner.translate`."""
+    return str(prepared.catalog["translated_from"][row]) if "translated_from" in prepared.catalog.colnames else ""
+
+
 def _title(prepared):
-    return f"{prepared.instrument.name}: prepared, {100 * prepared.good_fraction.mean():.0f} % of pixels good"
+    sources = sorted({translated_from(prepared, row) for row in range(len(prepared))} - {""})
+    what = f"translated from {' and '.join(sources)}" if sources else "prepared"
+    return f"{prepared.instrument.name}: {what}, {100 * prepared.good_fraction.mean():.0f} % of pixels good"
 
 
 def axis_label(prepared):

@@ -8,7 +8,7 @@ from specalign.analysis.coverage import grid_breaks
 from specalign.data.columns import column_values
 from specalign.exceptions import GridMismatchError, MatchError
 from specalign.plots.labels import label_text
-from specalign.plots.spectra import axis_label, draw_row, flux_label, limit_flux
+from specalign.plots.spectra import axis_label, draw_row, flux_label, limit_flux, translated_from
 from specalign.plots.style import MUTED, PALETTE, instrument_colours, new_axes, new_figure, styled, wavelength
 
 __all__ = ["plot_overlay", "plot_selected"]
@@ -227,9 +227,10 @@ def _draw_pairs(ax, pairs, limits):
 
 
 def _facts(prepared, row):
-    """Instrument, frame, and the normalisation where the instrument has a choice."""
-    rule = prepared.instrument.options.get("normalization")
-    facts = [_frame(prepared, row) or "frame not stated", *([f"normalised: {rule}"] if rule else [])]
+    """Instrument, frame or source, and the normalisation where the instrument has a choice."""
+    rule, source = prepared.instrument.options.get("normalization"), translated_from(prepared, row)
+    first = f"translated from {source}" if source else _frame(prepared, row) or "frame not stated"
+    facts = [first, *([f"normalised: {rule}"] if rule else [])]
     return f"{prepared.instrument.name} ({', '.join(facts)})"
 
 
@@ -238,5 +239,5 @@ def _frame(prepared, row):
 
 
 def _warn_of_frames(pairs):
-    frames = {_frame(*pair) for pair in pairs}
+    frames = {_frame(*pair) for pair in pairs} - {""}  # translated spectra do not know the frame of the training
     return "\nframes differ: lines are shifted against each other" if len(frames) > 1 else ""

@@ -50,13 +50,15 @@ def plot_history(history, ax=None):
 
 @styled
 def plot_training(history, ax=None):
-    """Losses of a supervised training, with the kept epoch, the end and its reason, and the steps of the learning rate.
+    """Losses of the training of one encoder, with the kept epoch, the end and its reason, and the learning rate.
+
+    Lines mark the steps of a rate that falls in steps.
 
     Parameters
     ----------
     history : `specalign.alignment.history.LabelHistory`
-        Or anything with ``epochs`` (a table with epoch, train_loss, val_loss, learning_rate), ``best_epoch`` and
-        ``stopped``.
+        That of a pre-training or an adaptation is one, too.  Or anything with ``epochs`` (a table with epoch,
+        train_loss, val_loss, learning_rate), ``best_epoch``, ``stopped`` and ``LOSS``, the name of the loss.
     ax : sequence of 2 `~matplotlib.axes.Axes`, optional
         For the losses and for the learning rate.
 
@@ -78,7 +80,7 @@ def plot_training(history, ax=None):
     epochs = history.epochs
     for name, label, color in (("train_loss", "training", PALETTE[0]), ("val_loss", "validation", PALETTE[1])):
         _draw_column(top, epochs, name, label, color)
-    top.set(ylabel="Mean squared error [scaled labels]", title=_ending(history))
+    top.set(ylabel=history.LOSS, title=_ending(history))
     _draw_rate(top, bottom, np.asarray(epochs["epoch"]), np.asarray(epochs["learning_rate"], dtype=float))
     top.axvline(history.best_epoch, color=SOFT, linestyle=":", label="weights kept")
     if len(epochs):
@@ -86,8 +88,10 @@ def plot_training(history, ax=None):
     top.legend(fontsize=8, loc="upper right", ncols=2, frameon=True, edgecolor="none")
     bottom.xaxis.get_major_locator().set_params(integer=True)
     bottom.set(xlabel="Epoch [number]", ylabel="Rate [1 / step]")
-    for ax in (top, bottom):
-        _log_axis(ax)
+    losses = np.concatenate([np.asarray(epochs[name], dtype=float) for name in ("train_loss", "val_loss")])
+    if not (losses <= 0).any():  # a likelihood of labels may be below 0
+        _log_axis(top)
+    _log_axis(bottom)
     return top.figure
 
 
@@ -104,8 +108,11 @@ def _log_axis(ax):
 
 
 def _draw_rate(top, bottom, epoch, rate):
-    bottom.step(epoch, rate, where="mid", color=ACCENT)
-    for i, place in enumerate(epoch[1:][np.diff(rate) != 0] - 0.5):
+    bottom.step(epoch, rate, where="mid", color=ACCENT, marker="o" if len(epoch) == 1 else None)
+    steps = epoch[1:][np.diff(rate) != 0] - 0.5
+    if len(steps) > len(epoch) / 2:  # a rate that falls all the time has no steps
+        return
+    for i, place in enumerate(steps):
         for ax in (top, bottom):
             label = "step of the learning rate" if i == 0 and ax is top else None
             ax.axvline(place, color=MUTED, linestyle="--", linewidth=0.7, zorder=0, label=label)

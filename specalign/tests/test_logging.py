@@ -55,6 +55,20 @@ def test_a_label_model_tells_what_it_learned_from(caplog):
     assert "teff of unstated, from 2 of 3 rows" in caplog.text
 
 
+def test_a_network_tells_that_it_is_done(caplog):
+    import astropy.units as u
+    from astropy.table import QTable
+
+    caplog.set_level("INFO", logger="specalign")
+    names = [f"star {i}" for i in range(20)]
+    table = sa.EmbeddingTable(np.eye(20), names, names, "apogee", 50, 1)
+    model = sa.LabelModel("mlp", hidden=4, members=2, max_epochs=3, validation=0.1)
+    model.fit(table, QTable({"object_id": names, "teff": np.arange(20) * u.K}))
+    told = [r.getMessage() for r in caplog.records if r.name == "specalign.analysis.ensemble"]
+    assert [text.split(",")[0] for text in told] == [f"NetworkEnsemble: network {i} of 2" for i in (1, 2)]
+    assert "ended after 3 of 3 epochs; best loss of 2 rows" in told[0]
+
+
 def test_nothing_is_heard_by_default_and_astropy_stays_as_it_is():
     code = """
 import logging
@@ -83,7 +97,7 @@ def test_the_command_line_prints_what_is_asked_for(capsys):
     with logged("warning"):
         logging.getLogger("specalign.io").info("another decision")
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "specalign: INFO: a decision\n")
+    assert (out, err) == ("", "specalign: info: a decision\n")
     assert (logger.level, logger.handlers, astropy.log.level) == before
 
 

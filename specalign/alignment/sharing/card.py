@@ -12,9 +12,11 @@ TITLES = {
     "encoder": "An encoder of spectra of {}",
 }
 TRIAL = "**Not for science.** It was trained on simulated spectra, or as a trial."
+FRAME = "The frame of the training's spectra is not kept with the weights: at rest, unless the author says otherwise."
 LIMITS = """\
 * It takes spectra on the grid of the file `grid-*.ecsv`, prepared with the same mask rules and normalisation. Spectra
-  on another grid, in air wavelengths, or not at rest give vectors that mean nothing.
+  on another grid, in air wavelengths, or in another frame (at rest, barycentric) than those of the training give
+  vectors that mean nothing.
 * Stars unlike those of the training have vectors, too, and nothing here says that they are wrong.
 * The metrics above are of the validation stars, which chose the epoch that was kept.
 """
@@ -75,7 +77,7 @@ def _spectra(config):
         options = ", ".join(f"{key} = {value}" for key, value in entry["options"].items()) or "none"
         cells = (name, options, ends, f"version {entry['mask_rules']['version']}", entry["encoder"]["plugin"])
         lines.append(f"| {' | '.join(_plain(cell).replace('|', '/') for cell in cells)} |")
-    lines += ["", "Wavelengths are at rest and in vacuum; all of them are in `grid-*.ecsv`. Normalisation:", ""]
+    lines += ["", f"Wavelengths are in vacuum; all of them are in `grid-*.ecsv`. {FRAME} Normalisation:", ""]
     lines += [f"* {name}: {_plain(entry['normalization']['words'])}" for name, entry in config["instruments"].items()]
     if config["labels"]:
         labels = zip(config["labels"]["names"], config["labels"]["units"], strict=True)

@@ -16,7 +16,7 @@ from specalign.instruments.prepared import grid_digest
 
 __all__ = ["Grid", "find_grid"]
 
-MEANING = "rest frame, in vacuum"
+MEANING = "in vacuum, in the frame of the prepared spectra"
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def test_the_config_says_what_the_network_takes(aligner, folder):
     entry = config["instruments"]["apogee"]
     assert entry["grid"] | {"digest": ""} == {
         "file": "grid-apogee.ecsv", "kind": "wavelength", "unit": "Angstrom", "n_pixels": 40, "first": 10000.0,
-        "last": 17000.0, "digest": "", "meaning": "rest frame, in vacuum",
+        "last": 17000.0, "digest": "", "meaning": "in vacuum, in the frame of the prepared spectra",
     }  # fmt: skip
     assert entry["encoder"]["tensors"]["convolutions.0.weight"] == [3, 1, 4]
     assert entry["encoder"]["options"] == aligner.encoders["apogee"].config()
@@ -221,7 +221,7 @@ def test_the_config_says_what_the_network_takes(aligner, folder):
 def test_the_grid_is_a_table_with_units(folder, spectra):
     table = QTable.read(folder / "grid-nirspec.ecsv")
     assert np.array_equal(table["wavelength"], spectra["nirspec"].spectral_axis)
-    assert table.meta["wavelengths"] == "rest frame, in vacuum"
+    assert table.meta["wavelengths"] == "in vacuum, in the frame of the prepared spectra"
 
 
 def test_the_rules_of_an_instrument_are_in_the_config(tmp_path):

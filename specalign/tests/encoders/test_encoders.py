@@ -188,6 +188,12 @@ def test_other_types_are_refused(encoder, which, match):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_option_is_named_beside_those_that_there_are(name):
+    with pytest.raises(TypeError, match=rf"the encoder '{name}' has no option 'widht'; its options: \w+, "):
+        get_encoder(name, n_pixels=P, widht=8)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_weights_follow_from_the_seed_and_leave_the_global_state(name):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()

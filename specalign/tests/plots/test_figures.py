@@ -1,5 +1,6 @@
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 import astropy.units as u
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from specutils import Spectrum
 
 import specalign.plots as plots
 from specalign import metrics
+from specalign.alignment import AdaptationHistory, PretrainingHistory
 from specalign.analysis import baselines
 from specalign.exceptions import LabelError, MatchError, MissingExtraError
 from specalign.plots.style import instrument_colours
@@ -163,6 +165,7 @@ class Training:
     epochs: Table
     best_epoch: int = 4
     stopped: str = "the validation loss did not fall by 0.001 in 5 epochs"
+    LOSS: ClassVar = "Loss [nat]"
 
 
 def training(n=9, validated=True):
@@ -186,6 +189,24 @@ def test_training_without_validation_or_steps(tmp_path):
     top, _ = draw(plots.plot_training(history), tmp_path).axes
     assert "validation" not in {line.get_label() for line in top.lines}
     assert "step of the learning rate" not in {line.get_label() for line in top.lines}
+
+
+def test_a_rate_that_falls_all_the_time_has_no_steps(tmp_path):
+    history = PretrainingHistory()
+    for epoch in range(6):
+        history.add(epoch=epoch, train_loss=1 / (1 + epoch), val_loss=0.5, learning_rate=1e-3 * (6 - epoch))
+    top, bottom = draw(plots.plot_training(history), tmp_path).axes
+    assert [line for line in bottom.lines if line.get_linestyle() == "--"] == []
+    assert top.get_ylabel() == "Loss [mean spectrum = 1]"
+
+
+def test_a_loss_below_zero_is_drawn(tmp_path):
+    history = AdaptationHistory()
+    for epoch in range(3):
+        history.add(epoch=epoch, train_loss=-0.5 - epoch, learning_rate=1e-3)
+    top, bottom = draw(plots.plot_training(history), tmp_path).axes
+    assert (top.get_yscale(), bottom.get_yscale()) == ("linear", "log")
+    assert top.get_ylim()[0] < -2.5
 
 
 def test_bins_say_how_many_stars_they_hold(predicted, labels, tmp_path):

@@ -22,7 +22,7 @@ def found(apogee):
 
 
 def test_the_worst_spectra_are_drawn_worst_first(found, apogee, tmp_path):
-    made = dataclasses.replace(apogee, flux=np.ones_like(apogee.flux))
+    made = dataclasses.replace(apogee, flux=np.ones_like(apogee.flux), mask=np.zeros_like(apogee.mask))
     figure = draw(plots.plot_outliers(found, apogee, n=2, reconstruction=made), tmp_path)
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     assert titles[0] == "2 of 11 spectra are outliers at 1 % false alarms, 1 unknown"
@@ -31,6 +31,9 @@ def test_the_worst_spectra_are_drawn_worst_first(found, apogee, tmp_path):
     assert figure.axes[0].get_xlabel() == "S/N a pixel [dimensionless]"
     drawn = figure.axes[1].lines[0].get_ydata()
     np.testing.assert_array_equal(np.isnan(drawn), apogee.mask[11])
+    expected = figure.axes[1].lines[1]
+    np.testing.assert_array_equal(np.isnan(expected.get_ydata()), apogee.mask[11])
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["apogee", "expected"]
 
 
 def test_scores_alone_go_into_given_axes(found, tmp_path):

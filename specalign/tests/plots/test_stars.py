@@ -137,3 +137,15 @@ def test_without_common_wavelengths_the_error_names_both_ranges(apogee):
     numbers.axis_kind = "coefficient"
     with pytest.raises(GridMismatchError, match="gaia_xp: its axis is of the kind 'coefficient'"):
         plots.plot_overlay(apogee, numbers, "star 1")
+
+
+def test_a_translated_spectrum_names_its_source_and_warns_of_no_frame(apogee):
+    expected = apogee[:]
+    expected.catalog = QTable({"snr": apogee.snr, "translated_from": np.full(len(expected), "lamost")})
+    ax = plots.plot_overlay(apogee, expected, "star 0").axes[0]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["apogee (rest)", "apogee (translated from lamost)"]
+    assert "frames differ" not in title(ax)
+    alone = plots.plot_prepared(expected, rows=[0]).axes[0]
+    assert title(alone).startswith("apogee: translated from lamost")
+    assert alone.texts[0].get_text().endswith(" of lamost")
