@@ -194,9 +194,10 @@ def _spectra(aligner, name, prepared, labels, partners):
         if key == name or aligner._key(rows) != key:
             others = ", ".join(other for other in aligner.instruments if other != name)
             raise ValueError(f"partners: expected spectra of {others} by that name, got {aligner._key(rows)} as {key}")
-    for rows in (prepared, *partners.values()):
-        check_good_pixels(rows)
-    return {name: prepared} | partners
+    spectra = {name: prepared} | partners
+    for key, rows in spectra.items():
+        check_good_pixels(rows, aligner.encoders[key].least_pixels)
+    return spectra
 
 
 def _targets(known, labels, index, spectra):

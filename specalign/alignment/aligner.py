@@ -214,6 +214,7 @@ class Aligner(Displayed):
         objective = self._build_objective(seed)
         check_reconstruction(objective, encoders, noise)
         for name, encoder in encoders.items():
+            check_good_pixels(prepared[name], encoder.least_pixels)
             scale_input(encoder, prepared[name], index.rows(name, training)[0], seed)
         sources = {name: encoder_source(encoders[name], rows) for name, rows in prepared.items()}
         decoders, decoded = build_decoders(objective, encoders, prepared, index, training, sources, seed)
@@ -296,7 +297,7 @@ class Aligner(Displayed):
             The spectra have another grid, other options or other mask rules than those of the training.
         """
         name = self._key(prepared)
-        check_good_pixels(prepared)
+        check_good_pixels(prepared, self.encoders[name].least_pixels)
         if private and not self._objective.private:
             raise SpecalignError("this aligner has no private dimensions; train one with objective='split'")
         vectors, shared = self._embedded(name, prepared).numpy(), self._objective.n_shared(self.embed_dim)
@@ -390,7 +391,7 @@ class Aligner(Displayed):
                 f"no decoder from {name} to {to} was trained: train an aligner with objective={wanted} or 'clip+both'; "
                 f"or use embed, and search among embedded {to} spectra for the nearest real ones"
             )
-        check_good_pixels(prepared)
+        check_good_pixels(prepared, self.encoders[name].least_pixels)
         vectors = self._embedded(name, prepared)
         if to != name:
             vectors = self._objective.without_private({name: vectors})[name]

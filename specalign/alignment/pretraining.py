@@ -108,8 +108,8 @@ def pretrain(
     """
     from specalign.alignment.training import PretrainingModule, PretrainingSettings, TrainingData, train
 
-    check_good_pixels(prepared)
     encoder, name = _chosen(encoder, prepared, embed_dim, seed, options), prepared.instrument.name
+    check_good_pixels(prepared, encoder.least_pixels)
     index = join_prepared({name: prepared}, [name], None)
     training, held = _split(index, validation, seed)
     settings = PretrainingSettings.for_stars(

@@ -8,6 +8,7 @@ import torch
 
 from specalign.alignment.inputs import EMBED_ROWS, encoder_inputs
 from specalign.data.loading import check_good_pixels
+from specalign.encoders.scaling import spread_rows
 from specalign.exceptions import GridMismatchError
 from specalign.instruments.prepared import empty_rejected
 from specalign.io.quality import COMMON_BITS, bit_value
@@ -75,8 +76,7 @@ def reconstruct(encoder, prepared, *, reference=None, seed=0):
     flux, known = _passes(encoder, prepared, seed)
     if reference is not prepared:
         _check(encoder, reference)
-    rows = np.linspace(0, len(reference) - 1, min(len(reference), REFERENCE_ROWS)).astype(int)
-    sample = reference[rows]
+    sample = reference[spread_rows(len(reference), REFERENCE_ROWS)]
     if 0 < len(sample) < FEW_ROWS:
         log.warning(
             "the uncertainty of the reconstruction rests on %d spectra; give reference= with a hundred or more that "
@@ -100,7 +100,7 @@ def _check(encoder, prepared):
         )
     if encoder.origin is not None:
         encoder.origin.check(prepared)
-    check_good_pixels(prepared)
+    check_good_pixels(prepared, encoder.least_pixels)
 
 
 def _passes(encoder, prepared, seed):

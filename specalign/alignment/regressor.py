@@ -219,6 +219,7 @@ class LabelRegressor(Displayed):
         label_weights = stars.weights(labels) if weighted else None
         encoder, head = self._build(prepared, len(stars.scheme.names), seed)
         rows = stars.rows(stars.training)[0]
+        check_good_pixels(prepared, encoder.least_pixels)
         scale_input(encoder, prepared, rows, seed)
         history = self._train(prepared, stars, scaler, label_weights, encoder, head, settings, accelerator, progress)
         self.encoder, self._head, self._scaler, self.history = encoder, head, scaler, history
@@ -295,7 +296,7 @@ class LabelRegressor(Displayed):
                 f"this regressor was trained on {describe_record(self._record)}, the spectra come from "
                 f"{describe_record(prepared.instrument)}; prepare them like those of the training"
             )
-        check_good_pixels(prepared)
+        check_good_pixels(prepared, self.encoder.least_pixels)
         meta = {"method": f"LabelRegressor {type(self.encoder).__name__}", "instrument": prepared.instrument.name}
         errors = self._errors.at(prepared.snr)
         return self._scheme.to_table(prepared.object_id, prepared.spectrum_id, self._values(prepared), errors, meta)

@@ -177,15 +177,21 @@ def read_rows(source, rows):
     return batch
 
 
-def check_good_pixels(prepared):
+def check_good_pixels(prepared, least=1):
     """Check that every row has something to go by, and nothing that would spoil a training.
+
+    Parameters
+    ----------
+    prepared : PreparedSpectra
+    least : int
+        Good pixels that a row must have.
 
     Raises
     ------
     SpectrumError
         An unmasked pixel is not finite, or has a negative inverse variance.
     EmptySpectrumError
-        A row has no unmasked pixel with an inverse variance above 0.
+        A row has fewer unmasked pixels with an inverse variance above 0.
 
     Examples
     --------
@@ -207,7 +213,10 @@ def check_good_pixels(prepared):
         mask, ivar = prepared.mask[rows], prepared.ivar[rows]
         sound = np.isfinite(prepared.flux[rows]) & np.isfinite(ivar) & (ivar >= 0)
         _report(prepared, start, (~(sound | mask)).any(axis=1), SpectrumError, "flux or ivar that is not finite")
-        _report(prepared, start, ~(~mask & (ivar > 0)).any(axis=1), EmptySpectrumError, "no good pixel")
+        n_good = (~mask & (ivar > 0)).sum(axis=1)
+        _report(prepared, start, n_good == 0, EmptySpectrumError, "no good pixel")
+        few = f"fewer than {least} good pixels, which the encoder needs"
+        _report(prepared, start, n_good < least, EmptySpectrumError, few)
 
 
 def _report(prepared, start, bad, error, what):

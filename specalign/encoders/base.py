@@ -66,6 +66,8 @@ class Encoder(nn.Module, Displayed):
     summarizes = False
     reconstructs = False
     uses_ivar = True
+    #: Good pixels that a spectrum must have.
+    least_pixels = 1
     #: Learning rate of its weights over that which a training is given, for shapes that need smaller steps.
     rate = 1.0
     #: Was trained before, or comes from a file: its weights belong to the scaling of the input that it has.

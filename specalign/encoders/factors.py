@@ -13,6 +13,7 @@ from torch import nn
 
 from specalign.encoders.base import as_tensor
 from specalign.encoders.principal_axes import principal_axes, whitening
+from specalign.encoders.scaling import spread_rows
 
 __all__ = ["FactorAnalysis"]
 
@@ -92,8 +93,9 @@ class FactorAnalysis(nn.Module):
             for _ in range(ITERATIONS):
                 self._step(flux, ivar, used)
         else:
-            rows, noise = slice(CORRELATED_ROWS), (noise[0][:CORRELATED_ROWS], noise[1])
-            self._fit_noise(flux[rows], ivar[rows], *self._expect(flux[rows], ivar[rows], noise), DEVIATIONS)
+            rows = spread_rows(len(flux), CORRELATED_ROWS)
+            flux, some, noise = flux[rows], ivar[rows], (noise[0][rows], noise[1])
+            self._fit_noise(flux, some, *self._expect(flux, some, noise), DEVIATIONS)
             self._rotate(self._weight(ivar))
 
     def _start(self, flux, ivar, used, noise, seed):

@@ -1,15 +1,28 @@
 """Statistics a pixel over good pixels of training rows, kept as buffers of the encoder."""
 
+import numpy as np
 import torch
 from torch import nn
 
 from specalign.encoders.base import as_tensor
 
-__all__ = ["PixelScaler"]
+__all__ = ["PixelScaler", "spread_rows"]
 
 BLOCK_ROWS = 1024  # rows that are converted to float64 at a time
 SAMPLE_ROWS = 512  # rows for medians
 WILD = 20.0  # spreads beyond which a value is a fault that no mask has caught
+
+
+def spread_rows(n_rows, n_wanted):
+    """Rows (n,) from the first to the last, since the first ones of a sorted table are no sample.
+
+    Examples
+    --------
+    >>> from specalign.encoders.scaling import spread_rows
+    >>> spread_rows(10, 4), spread_rows(2, 4)
+    (array([0, 3, 6, 9]), array([0, 1]))
+    """
+    return np.linspace(0, n_rows - 1, min(n_rows, n_wanted)).astype(int)
 
 
 class PixelScaler(nn.Module):
@@ -70,7 +83,7 @@ def _good(flux, ivar, mask, rows):
 
 def _limits(flux, ivar, mask):
     """Lowest and highest value (P,) that is no fault, from the median and the median deviation of some rows."""
-    block, good = _good(flux, ivar, mask, slice(0, SAMPLE_ROWS))
+    block, good = _good(flux, ivar, mask, spread_rows(len(flux), SAMPLE_ROWS))
     block = block.masked_fill(~good, torch.nan)
     middle = block.nanmedian(dim=0).values
     reach = WILD * (block - middle).abs().nanmedian(dim=0).values

@@ -120,6 +120,11 @@ class SpecFormer(Encoder):
         self.head = _Pool(width, heads, embed_dim)
 
     @property
+    def least_pixels(self):
+        """As many good pixels as a window has."""
+        return self.window
+
+    @property
     def n_windows(self):
         """Windows of a spectrum."""
         return (self.n_pixels - self.window) // self.stride + 1
@@ -195,10 +200,16 @@ class SpecFormer(Encoder):
         return self.head(self._transformed(tokens, seen), seen)
 
     def reconstruct(self, flux, ivar, mask, *, snr=None, generator):
-        """Windows that are hidden at random, predicted from the others."""
+        """Windows that are hidden at random, predicted from the others.
+
+        After a training the same windows are hidden of all rows, so that what is made of a row does not depend on its
+        place among others.
+        """
         flux, ivar, mask, snr = self.checked(flux, ivar, mask, snr)
         rows = self.standardizer(flux, ivar, mask, snr)
-        hidden = hidden_windows(len(flux), self.n_windows, self.hidden_share, self.chunks, generator)
+        n_draws = len(flux) if self.training else 1
+        hidden = hidden_windows(n_draws, self.n_windows, self.hidden_share, self.chunks, generator)
+        hidden = hidden.expand(len(flux), -1)
         tokens, seen = self._embedded(rows, hidden)
         values = self.predicted(self._transformed(tokens, seen)[:, :-1])
         found = rows.flux(joined(values, self.stride, self.n_pixels))

@@ -40,6 +40,8 @@ class Settings:
     def __post_init__(self):
         numbers = ("learning_rate", "weight_decay", "noise", "label_weight")
         check_numbers(self, ("max_epochs", "batch_size", "patience"), numbers)
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size: expected at least 2 stars, to tell one from another, got {self.batch_size}")
 
 
 class AlignmentModule(SpectraModule):

@@ -323,6 +323,7 @@ def test_unusable_labels_are_named(spoil, match):
         ({"validation": 1.0}, "validation: expected a share"),
         ({"max_epochs": 0}, "max_epochs: expected a positive integer, got 0"),
         ({"batch_size": 2.5}, "batch_size: expected a positive integer, got 2.5"),
+        ({"batch_size": 1}, "batch_size: expected at least 2 stars, to tell one from another, got 1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number"),
         ({"devices": 2}, "training runs on one device; expected 'auto' or 1, got 2"),
     ],

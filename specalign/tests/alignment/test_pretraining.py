@@ -8,7 +8,7 @@ import specalign as sa
 from specalign.alignment import LabelRegressor, PretrainingHistory
 from specalign.alignment.training import PretrainingSettings
 from specalign.encoders import autoencoder, specformer
-from specalign.exceptions import GridMismatchError, MatchError, SpectrumError
+from specalign.exceptions import EmptySpectrumError, GridMismatchError, MatchError, SpectrumError
 from specalign.testing import stars as stars_of_the_kit
 from specalign.tests.alignment.survey import label_table, observe, stars
 
@@ -147,6 +147,29 @@ def test_a_row_without_good_pixels_is_named():
     spectra.mask[3], spectra.ivar[3] = True, 0
     with pytest.raises(SpectrumError, match=r"apogee '.*' \(row 3\) has no good pixel"):
         sa.pretrain("specformer", spectra, progress=False)
+
+
+def test_a_row_with_fewer_good_pixels_than_a_window_is_named():
+    spectra, sparse = observe("apogee", stars(5)), observe("apogee", stars(5))
+    sparse.ivar[3, 7:] = 0
+    options = {"window": 8, "stride": 8, "width": 8, "depth": 1, "heads": 1, "max_epochs": 1, "progress": False}
+    message = r"apogee '.*' \(row 3\) has fewer than 8 good pixels, which the encoder needs"
+    with pytest.raises(EmptySpectrumError, match=message):
+        sa.pretrain("specformer", sparse, **options)
+    encoder = sa.pretrain("specformer", spectra, **options)
+    aligner = sa.Aligner({"apogee": encoder, "nirspec": "mlp"}, embed_dim=encoder.embed_dim)
+    fit = {"max_epochs": 1, "progress": False, "accelerator": "cpu"}
+    with pytest.raises(EmptySpectrumError, match=message):
+        aligner.fit({"apogee": sparse, "nirspec": observe("nirspec", stars(5))}, **fit)
+    aligner.fit({"apogee": spectra, "nirspec": observe("nirspec", stars(5))}, **fit)
+    partners = {"nirspec": observe("nirspec", stars(5))}
+    for refuses in (
+        aligner.embed,
+        lambda rows: aligner.adapt(rows, partners=partners, progress=False),
+        lambda rows: sa.reconstruct(encoder, rows),
+    ):
+        with pytest.raises(EmptySpectrumError, match=message):
+            refuses(sparse)
 
 
 PUBLISHED = {

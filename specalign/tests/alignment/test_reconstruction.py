@@ -36,6 +36,15 @@ def test_rows_stay_what_they_are_and_masked_pixels_do_not_matter(encoder):
     assert sa.reconstruct(encoder, stars[:1], reference=stars).flux.shape == (1, 60)
 
 
+def test_a_row_is_the_same_alone_and_among_others_in_any_order(encoder):
+    stars = observe("mine", STARS, 60, seed=2)
+    found, order = sa.reconstruct(encoder, stars, reference=stars), np.random.default_rng(0).permutation(len(stars))
+    again = sa.reconstruct(encoder, stars[order], reference=stars)
+    np.testing.assert_allclose(again.flux, found.flux[order], atol=1e-6)
+    np.testing.assert_array_equal(again.mask, found.mask[order])
+    np.testing.assert_allclose(sa.reconstruct(encoder, stars[7:8], reference=stars).flux, found.flux[7:8], atol=1e-6)
+
+
 def test_no_rows_and_few_rows_that_say_how_well_it_reconstructs(encoder, caplog):
     stars = observe("mine", STARS, 60, seed=2)
     assert sa.reconstruct(encoder, stars[:0]).flux.shape == (0, 60)
