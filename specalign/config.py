@@ -110,13 +110,15 @@ def get_cache_folder():
 
 
 @contextlib.contextmanager
-def limited_threads(library):
+def limited_threads(library, usual=0):
     """Let a library use ``conf.threads`` threads inside a block, and what it used before afterwards.
 
     Parameters
     ----------
     library : module
         With ``get_num_threads`` and ``set_num_threads``, such as torch.
+    usual : int
+        Threads where ``conf.threads`` is 0; 0: what the library uses.
 
     Examples
     --------
@@ -126,11 +128,11 @@ def limited_threads(library):
     ...     torch.get_num_threads()
     1
     """
-    before = library.get_num_threads()
-    if not conf.threads or conf.threads == before:
+    before, wanted = library.get_num_threads(), conf.threads or usual
+    if not wanted or wanted == before:
         yield
         return
-    library.set_num_threads(conf.threads)
+    library.set_num_threads(wanted)
     try:
         yield
     finally:

@@ -39,6 +39,9 @@ class StarEnsemble(Displayed):
     True
     """
 
+    #: Threads of a fit where ``conf.threads`` does not say; 0: torch's choice.
+    threads = 0
+
     def __init__(
         self, hidden, members, max_epochs, patience, batch_size, learning_rate, weight_decay, validation, seed, device
     ):  # fmt: skip
@@ -80,7 +83,7 @@ class StarEnsemble(Displayed):
         scaled = torch.tensor(self.scaler.forward(labels), dtype=torch.float32)
         noise = np.zeros_like(labels) if errors is None else errors / np.array(self.scaler.scale)
         noise = torch.tensor(noise, dtype=torch.float32)
-        with limited_threads(torch):
+        with limited_threads(torch, self.threads):
             self.networks = [self._fit_member(i, inputs, scaled, noise, star) for i in range(self.members)]
         return self
 

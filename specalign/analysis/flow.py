@@ -71,6 +71,8 @@ class FlowEnsemble(StarEnsemble):
     ((5, 100, 2), (5,))
     """
 
+    threads = 1  # its many small steps would wait for each other
+
     def __init__(
         self, hidden=128, members=2, transforms=2, bins=8, draws=8, snr=None, dropout=0.0, max_epochs=60, patience=10,
         batch_size=256, learning_rate=1e-3, weight_decay=1e-4, validation=0.1, seed=0, device="cpu",

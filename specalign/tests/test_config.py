@@ -104,6 +104,11 @@ def test_threads_of_torch_are_put_back():
     conf.threads = 0
     with limited_threads(torch):
         assert torch.get_num_threads() == before
+    with limited_threads(torch, before + 1):
+        assert torch.get_num_threads() == before + 1
+    conf.threads = before + 2
+    with limited_threads(torch, before + 1):
+        assert torch.get_num_threads() == before + 2
 
 
 class Watch:

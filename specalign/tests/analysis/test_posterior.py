@@ -12,7 +12,7 @@ from astropy.table import QTable
 
 from specalign import EmbeddingTable, LabelModel, get_instrument
 from specalign.analysis.ensemble import label_noise
-from specalign.analysis.flow import _proposed
+from specalign.analysis.flow import FlowEnsemble, _proposed
 from specalign.exceptions import LabelError, MissingExtraError, SpecalignError, SpectrumError, VelocityWarning
 from specalign.tests.analysis.conftest import make_table
 
@@ -277,3 +277,16 @@ def test_without_zuko_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'specalign\[posterior\]'"):
         LabelModel("flow")
+
+
+@needs_zuko
+def test_a_flow_takes_one_thread_where_nobody_says_more(monkeypatch):
+    seen, rng = [], np.random.default_rng(0)
+    monkeypatch.setattr(FlowEnsemble, "_fit_member", lambda self, *a: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        FlowEnsemble(members=2).fit(rng.normal(size=(20, 3)).astype(np.float32), np.ones((20, 1)), np.arange(20))
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
