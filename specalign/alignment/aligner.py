@@ -99,10 +99,16 @@ class Aligner(Displayed):
 
     def __repr__(self):
         state = f"space {self.space[:12]}" if self.encoders else "not trained"
-        return f"<Aligner {', '.join(self.instruments)}: {self.embed_dim} dimensions, {state}>"
+        how = "" if (name := self._objective_name()) == "info_nce" else f", {name}"
+        return f"<Aligner {', '.join(self.instruments)}: {self.embed_dim} dimensions{how}, {state}>"
+
+    def _objective_name(self):
+        choice = self._chosen_objective
+        return repr(choice) if isinstance(choice, Objective) else choice if isinstance(choice, str) else choice[0]
 
     def _facts(self):
         facts = {"shared space": f"{self.embed_dim} dimensions, {self.space[:12] or 'not trained'}"}
+        facts["objective"] = self._objective_name()
         if self._decoders:
             facts["translates"] = ", ".join(f"{a} to {b}" for b, d in self._decoders.items() for a in d.sources)
         for name in self.instruments:

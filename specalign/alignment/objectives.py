@@ -10,7 +10,7 @@ from specalign.display import Displayed
 from specalign.encoders.base import check_buffers, check_config
 from specalign.exceptions import PluginError
 from specalign.ops import info_nce, sigmoid_loss
-from specalign.plugins import load_plugin
+from specalign.plugins import check_options, load_plugin
 
 __all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
 
@@ -276,6 +276,7 @@ def get_objective(name, *, seed=0, **options):
     {'initial_scale': 10.0, 'max_scale': 100.0, 'initial_bias': -10.0}
     """
     factory = load_plugin("objectives", name)
+    check_options("objectives", name, factory, (), options)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         objective = factory(**options)

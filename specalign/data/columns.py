@@ -181,7 +181,7 @@ def log_unknown(table, names, rows):
         wrong = asked[(~np.isfinite(plain_values(table[name])) & ~masked)[asked]]
         if len(wrong):
             first = ", ".join(map(str, table["object_id"][wrong[:5]]))
-            log.info(
+            log.warning(
                 "%s of %d of %d objects is neither finite nor masked, and taken for unknown: %s%s",
                 *(name, len(wrong), len(asked), first, ", ..." if len(wrong) > 5 else ""),
             )

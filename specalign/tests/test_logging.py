@@ -139,7 +139,6 @@ def test_only_the_command_line_prints():
     lambda labels: label_values(labels, [["a", "b", "c", "d", "e"]]),
 ])  # fmt: skip
 def test_labels_that_are_not_finite_are_named_unless_they_are_masked(read, caplog):
-    caplog.set_level("INFO", logger="specalign")
     values = Masked([5000.0, np.nan, np.nan, np.inf, 4000.0, np.nan], mask=[False, False, True, False, False, False])
     read(QTable({"object_id": ["a", "b", "c", "d", "e", "elsewhere"], "teff": values * u.K}))
     record = next(r for r in caplog.records if r.name == "specalign.data.columns")

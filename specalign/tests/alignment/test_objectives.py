@@ -264,3 +264,18 @@ def test_correlated_noise_keeps_its_correlation():
     amplitude = (ivar[:, :1] / out["ivar"][:, :1] - 1).sqrt()
     drawn = out["flux"] / amplitude.clamp(min=1e-3)
     np.testing.assert_allclose(drawn.T @ drawn / 6000, covariance, atol=0.01)
+
+
+def test_an_aligner_names_its_objective_where_it_is_not_the_usual_one():
+    assert repr(Aligner(["a", "b"])) == "<Aligner a, b: 128 dimensions, not trained>"
+    assert (
+        repr(Aligner(["a", "b"], objective="clip+predict"))
+        == "<Aligner a, b: 128 dimensions, clip+predict, not trained>"
+    )
+
+
+def test_an_option_that_does_not_exist_is_named():
+    with pytest.raises(
+        TypeError, match="the objective 'sigmoid' has no option 'max_scal'; its options: initial_scale, "
+    ):
+        get_objective("sigmoid", max_scal=3)

@@ -52,7 +52,7 @@ def survey():
     return observe("apogee", stars(600), visits=2, noise=0.03)
 
 
-@pytest.fixture(scope="module", params=["starnet", "mlp"])
+@pytest.fixture(scope="module", params=[pytest.param("starnet", marks=pytest.mark.slow), "mlp"])
 def trained(request, survey):
     torch.set_num_threads(1)
     options = {"max_epochs": 20, "learning_rate": 3e-3, "batch_size": 32}

@@ -24,7 +24,7 @@ def fitted(encoder="starnet", scaling="minmax", **options):
     return LabelRegressor(encoder, scaling).fit(observe("apogee", stars(90)), labels, **(QUICK | options))
 
 
-@pytest.fixture(scope="module", params=["starnet", "with a linear layer"])
+@pytest.fixture(scope="module", params=[pytest.param("starnet", marks=pytest.mark.slow), "with a linear layer"])
 def regressor(request):
     torch.set_num_threads(1)
     other = get_encoder("mlp", n_pixels=40, embed_dim=6, width=16, depth=1)

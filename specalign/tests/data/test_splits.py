@@ -49,6 +49,7 @@ def test_seeds_and_purposes_are_independent():
     assert np.sort(base)[[0, -1]] == pytest.approx([0, 1], abs=0.01)
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_agrees():
     code = "from specalign.data.splits import hash_fraction; print(hash_fraction(['a', 'b'], 3).tolist())"
     other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"

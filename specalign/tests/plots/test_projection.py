@@ -85,6 +85,7 @@ def test_without_umap_the_error_names_the_extra(few, monkeypatch):
         project(few, "umap")
 
 
+@pytest.mark.slow
 def test_plots_do_not_import_umap_before_it_is_asked_for():
     code = "import sys, specalign.plots as p; p.plot_embedding, p.project; print('umap' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
