@@ -119,9 +119,8 @@ class Aligner(Displayed):
             if name in self._records:
                 facts[name] += f"; {describe_record(self._records[name])}"
         if self._labels:
-            facts["labels"] = ", ".join(
-                f"{n} [{unit}]" for n, unit in zip(self._labels.names, self._labels.units, strict=True)
-            )
+            names = ", ".join(f"{n} [{unit}]" for n, unit in zip(self._labels.names, self._labels.units, strict=True))
+            facts["labels"] = names + (f"; {self._labels.system}" if self._labels.system else "")
         return facts | ({"training": repr(self.history)[1:-1]} if self.history else {})
 
     @property

@@ -50,7 +50,7 @@ def scaled_targets(labels, index, prepared, training):
     columns, units, values = star_labels(labels, index, prepared)
     if not np.isfinite(values[training]).any():
         raise LabelError("labels: none is known for a training star")
-    scaler = LabelScaler.fit(columns, units, values[training])
+    scaler = LabelScaler.fit(columns, units, values[training], labels.meta.get("label_system", ""))
     return torch.from_numpy(scaler.transform(values)), scaler
 
 

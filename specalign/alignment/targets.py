@@ -23,15 +23,18 @@ class LabelScaler:
     names, units : list of str
     mean, std : list of float
         In those units.
+    system : str
+        Of the labels, such as "aspcap-dr17"; empty where the table does not say.
     """
 
     names: list
     units: list
     mean: list
     std: list
+    system: str = ""
 
     @classmethod
-    def fit(cls, names, units, values):
+    def fit(cls, names, units, values, system=""):
         """From the values (n, L) of training stars; NaN = unknown."""
         known = np.isfinite(values).sum(axis=0)
         if (known < 2).any():
@@ -40,7 +43,7 @@ class LabelScaler:
         mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         if (std == 0).any():
             raise LabelError(f"label {names[int(np.argmin(std))]!r} is the same for all training stars; drop it")
-        return cls(list(names), list(units), mean.tolist(), std.tolist())
+        return cls(list(names), list(units), mean.tolist(), std.tolist(), str(system))
 
     def transform(self, values):
         """Standardised values (n, L) float32."""

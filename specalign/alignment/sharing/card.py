@@ -81,7 +81,9 @@ def _spectra(config):
     lines += [f"* {name}: {_plain(entry['normalization']['words'])}" for name, entry in config["instruments"].items()]
     if config["labels"]:
         labels = zip(config["labels"]["names"], config["labels"]["units"], strict=True)
-        lines += ["", "Labels: " + ", ".join(f"{_plain(n)} [{_plain(unit) or 'no unit'}]" for n, unit in labels) + "."]
+        system = f", of the system {_plain(found)}" if (found := config["labels"].get("system")) else ""
+        names = ", ".join(f"{_plain(n)} [{_plain(unit) or 'no unit'}]" for n, unit in labels)
+        lines += ["", f"Labels: {names}{system}."]
     return "\n".join([*lines, ""])
 
 

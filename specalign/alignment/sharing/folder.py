@@ -51,8 +51,8 @@ def export_weights(model, folder, *, prepared=None, license=None, title="", note
     title, note : str
         Of the card.
     science : bool, optional
-        False: the card says that the model is not for science, as it does for a regressor of labels of the mock survey.
-        An aligner does not know whose labels it was trained with.
+        False: the card says that the model is not for science, as it does where it learned labels of the mock survey.
+        An aligner of mock spectra that was trained without labels does not know it.
     facts : dict, optional
         JSON-like facts that the model does not know, such as the seed and the catalogue of the training.
 
@@ -98,7 +98,7 @@ def export_weights(model, folder, *, prepared=None, license=None, title="", note
     for name, grid in grids.items():
         contents[f"grid-{name}.ecsv"] = grid.ecsv()
     files = {name: files.get(name, {}) | _digest(content) for name, content in sorted(contents.items())}
-    mock = description.get("scheme", {}).get("system") == MOCK_SYSTEM
+    mock = MOCK_SYSTEM in ((description.get(key) or {}).get("system") for key in ("scheme", "labels"))
     about = {"title": title, "license": license, "note": note, "science": False if mock else science}
     facts = dict(facts or {}) | ({"split seed": model.split.seed} if kind is REGRESSOR else {})
     config = build_config(kind.name, description, grids, files, about | {"facts": facts})

@@ -192,6 +192,18 @@ def test_a_regressor_comes_back_with_its_split(regressor, spectra, tmp_path):
     assert "Not for science" in (tmp_path / "README.md").read_text()
 
 
+def test_an_aligner_of_mock_labels_is_not_for_science_although_nobody_says_so(spectra, tmp_path):
+    labels, some = label_table(stars(60)), {name: spectra[name] for name in ("nirspec", "gaia_xp")}
+    labels.meta["label_system"] = "specalign-mock"
+    aligner = sa.Aligner({"nirspec": encoder("mlp", 30), "gaia_xp": encoder("mlp", 25)}, embed_dim=6)
+    aligner.fit(some, labels, **QUICK | {"max_epochs": 1})
+    aligner.save(tmp_path / "saved")
+    export_weights(sa.Aligner.load(tmp_path / "saved"), tmp_path / "model", prepared=some)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "Not for science" in card
+    assert ", of the system specalign-mock." in card
+
+
 def test_an_encoder_comes_back(spectra, tmp_path):
     encoder = sa.pretrain("autoencoder", spectra["apogee"], embed_dim=6, **SIZES["autoencoder"], **QUICK)
     export_weights(encoder, tmp_path)
