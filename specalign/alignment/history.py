@@ -20,7 +20,7 @@ def _plain_columns(epochs):
     return {n: [None if value != value else value for value in epochs[n].tolist()] for n in epochs.colnames}
 
 
-@dataclass
+@dataclass(eq=False)  # tables have no single answer
 class History(Displayed):
     """Returned by `Aligner.fit`.
 
@@ -134,7 +134,7 @@ class History(Displayed):
             self.add(**{n: float("nan") if v is None else v for n, v in zip(names, row, strict=True)})
 
 
-@dataclass
+@dataclass(eq=False)  # tables have no single answer
 class LabelHistory(Displayed):
     """What happened while a `specalign.alignment.LabelRegressor` was trained.
 

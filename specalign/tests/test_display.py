@@ -291,3 +291,15 @@ def test_a_subclass_says_its_facts():
 def test_a_class_of_ones_own_needs_neither_fields_nor_a_docstring():
     one = type("Own", (Displayed,), {"__doc__": None})()
     assert repr(one) == "<Own: rule none stated>"
+
+
+def test_histories_are_compared_without_an_error():
+    from specalign.alignment.history import AdaptationHistory, History
+
+    for kind in (History, AdaptationHistory):
+        one, other = kind(), kind()
+        for history in (one, other):
+            history.add(epoch=0, seconds=1.0)
+            history.add(epoch=1, seconds=1.0)
+        assert one == one
+        assert one != other
