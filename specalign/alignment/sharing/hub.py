@@ -22,6 +22,7 @@ __all__ = ["pull_from_hub", "push_to_hub"]
 log = logging.getLogger(__name__)
 
 CARD = "README.md"
+OLDER = ["*.safetensors", "grid-*.ecsv", "split-*.ecsv"]  # of a model; other tables are the user's
 
 
 def push_to_hub(
@@ -33,7 +34,8 @@ def push_to_hub(
     ----------
     model : Aligner, LabelRegressor, Encoder, str or `~pathlib.Path`
     repo_id : str
-        Such as ``"group/lamost-specformer"``; made if it does not exist.
+        Such as ``"group/lamost-specformer"``; made if it does not exist.  It holds one model: the commit removes
+        tensors, grids and splits that are not of this one, which stay in the repository's history.
     revision : str, optional
         A branch that exists; the main one by default.
     private : bool
@@ -88,7 +90,7 @@ def push_to_hub(
             folder_path=folder,
             revision=revision,
             allow_patterns=names,
-            delete_patterns=["*.safetensors", "*.ecsv"],
+            delete_patterns=OLDER,
             commit_message=message or f"Upload a specalign {config['kind']}",
         )
         log.info("%s: %d files uploaded as %s", repo_id, len(names), commit.oid)

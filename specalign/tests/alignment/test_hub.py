@@ -59,15 +59,16 @@ def test_a_model_comes_back_from_the_hub(encoder, hub, tmp_path):
 
 
 def test_a_folder_is_pushed_as_it_is_and_an_older_model_goes(encoder, hub, tmp_path):
-    hub.commit({"encoder-old.safetensors": b"old", "notes.txt": b"stays", ".gitattributes": b""})
+    stays = {"notes.txt": b"stays", "catalogue.ecsv": b"theirs"}
+    hub.commit({"encoder-old.safetensors": b"old", "grid-old.ecsv": b"old", ".gitattributes": b"", **stays})
     export_weights(encoder, tmp_path / "model")
     (tmp_path / "model" / "README.md").write_text("---\nlicense: mit\n---\nedited\n")
     (tmp_path / "model" / "private.key").write_text("not to be uploaded")
     push_to_hub(tmp_path / "model", "me/mine", endpoint=hub.address, token=False, private=False)
     assert hub.private is False
-    assert "encoder-old.safetensors" not in hub.files
+    assert not {"encoder-old.safetensors", "grid-old.ecsv"} & set(hub.files)
     assert "private.key" not in hub.files
-    assert hub.files["notes.txt"] == b"stays"
+    assert {name: hub.files[name] for name in stays} == stays
     assert hub.files["README.md"].endswith(b"edited\n")
 
 
