@@ -21,7 +21,7 @@ def spectra():
     return observe("apogee", stars(200))
 
 
-@pytest.fixture(scope="module", params=list(SMALL))
+@pytest.fixture(scope="module", params=["autoencoder", pytest.param("specformer", marks=pytest.mark.slow)])
 def pretrained(request, spectra):
     options = SMALL[request.param] | QUICK
     return sa.pretrain(request.param, spectra, embed_dim=16, max_epochs=40, learning_rate=8e-3, **options)
