@@ -1,10 +1,8 @@
 """Encoders of several instruments, trained into one shared space."""
 
 import copy
-import itertools
 import logging
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from specalign.alignment.choices import (
     check_fit_options,
     check_objective_choice,
     check_reconstruction,
+    check_spectra,
 )
 from specalign.alignment.inputs import (
     EMBED_ROWS,
@@ -205,7 +204,7 @@ class Aligner(Displayed):
         from specalign.alignment.training import Settings, TrainingData
 
         check_fit_options(supervision, validation, labels, devices)
-        self._check_spectra(prepared)
+        check_spectra(self.instruments, prepared)
         index = join_prepared(prepared, self.instruments, pairs)
         training, held = split_stars(index, validation, seed)
         targets, scaler = scaled_targets(labels, index, prepared, training)
@@ -225,21 +224,6 @@ class Aligner(Displayed):
         decoders, decoded = build_decoders(objective, encoders, prepared, index, training, sources, seed)
         data = TrainingData(prepared, sources, index, training, held, targets, decoded)
         return self._train(encoders, objective, decoders, data, settings, scaler, accelerator, progress)
-
-    def _check_spectra(self, prepared):
-        if set(prepared) != set(self.instruments):
-            raise ValueError(f"expected spectra of {', '.join(self.instruments)}, got {', '.join(prepared) or 'none'}")
-        for name, rows in prepared.items():
-            if not re.fullmatch(rf"{re.escape(rows.instrument.name)}([-_].*)?", name):
-                raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
-            check_good_pixels(rows)
-        for a, b in itertools.combinations(prepared, 2):
-            if plain_record(prepared[a].instrument) == plain_record(prepared[b].instrument):
-                raise GridMismatchError(
-                    f"{a} and {b} are spectra of one instrument with one grid, options and mask rules: embed could not "
-                    f"tell whose encoder a spectrum needs; give all of them under one name, with "
-                    f"PreparedSpectra.concatenate"
-                )
 
     def _train(self, encoders, objective, decoders, data, settings, scaler, accelerator, progress):
         from specalign.alignment.training import AlignmentModule, train
@@ -440,29 +424,7 @@ class Aligner(Displayed):
         """
         self._check_trained()
         tensors = weights.tensors(self.encoders, self._head, self._objective, self._decoders)
-        save_checkpoint(Path(folder), self._description(), tensors)
-
-    def _description(self):
-        instruments = {
-            name: {
-                "encoder": weights.plugin_name("encoders", self.encoders[name]),
-                "config": self.encoders[name].config(),
-                "record": plain_record(self._records[name]),
-            }
-            for name in self.instruments
-        }
-        return {
-            "embed_dim": self.embed_dim,
-            "order": list(self.instruments),
-            "instruments": instruments,
-            "objective": {
-                "name": weights.plugin_name("objectives", self._objective),
-                "config": self._objective.config(),
-            },
-            "decoders": {name: decoder.config() for name, decoder in self._decoders.items()},
-            "labels": self._labels.as_dict() if self._labels else None,
-            "history": self.history.as_dict(),
-        }
+        save_checkpoint(Path(folder), weights.describe(self), tensors)
 
     @classmethod
     def load(cls, folder):

@@ -1,10 +1,14 @@
 """What an aligner is asked to do, checked before anything is computed."""
 
+import itertools
 import re
 
+from specalign.alignment.inputs import plain_record
 from specalign.alignment.objectives import Objective, get_objective
+from specalign.data.loading import check_good_pixels
 from specalign.encoders import Encoder
 from specalign.encoders.factors import FactorAnalysis
+from specalign.exceptions import GridMismatchError
 
 __all__ = [
     "begins_with_factors",
@@ -12,6 +16,7 @@ __all__ = [
     "check_fit_options",
     "check_objective_choice",
     "check_reconstruction",
+    "check_spectra",
 ]
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -38,6 +43,23 @@ def check_objective_choice(objective, embed_dim):
             f"objective: a share of {built.private:g} private dimensions leaves {shared} of {embed_dim} to share; "
             f"choose another share, or a larger embed_dim"
         )
+
+
+def check_spectra(instruments, prepared):
+    """Raise an error unless the spectra are those of the instruments, each of one setting, and sound."""
+    if set(prepared) != set(instruments):
+        raise ValueError(f"expected spectra of {', '.join(instruments)}, got {', '.join(prepared) or 'none'}")
+    for name, rows in prepared.items():
+        if not re.fullmatch(rf"{re.escape(rows.instrument.name)}([-_].*)?", name):
+            raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
+        check_good_pixels(rows)
+    for a, b in itertools.combinations(prepared, 2):
+        if plain_record(prepared[a].instrument) == plain_record(prepared[b].instrument):
+            raise GridMismatchError(
+                f"{a} and {b} are spectra of one instrument with one grid, options and mask rules: embed could not "
+                f"tell whose encoder a spectrum needs; give all of them under one name, with "
+                f"PreparedSpectra.concatenate"
+            )
 
 
 def check_fit_options(supervision, validation, labels, devices):

@@ -12,6 +12,7 @@ from specalign.alignment.calibration import LabelErrors
 from specalign.alignment.checkpoint import REGRESSOR, stated_member
 from specalign.alignment.decoders import FactorDecoder
 from specalign.alignment.history import History, LabelHistory, PretrainingHistory
+from specalign.alignment.inputs import plain_record
 from specalign.alignment.objectives import Objective, check_objective
 from specalign.alignment.origin import SpectraOrigin, software_versions
 from specalign.alignment.targets import LabelScaler
@@ -27,6 +28,7 @@ __all__ = [
     "AXIS",
     "Parts",
     "RegressorParts",
+    "describe",
     "filled",
     "plugin_name",
     "restore",
@@ -77,6 +79,28 @@ def tensors(encoders, head, objective, decoders=None):
     modules |= {f"decoders.{name}": decoder for name, decoder in (decoders or {}).items()}
     modules |= {name: part for name, part in {"objective": objective, "head": head}.items() if part is not None}
     return {f"{prefix}.{key}": value for prefix, part in modules.items() for key, value in part.state_dict().items()}
+
+
+def describe(aligner):
+    """What a file says of a trained aligner beside its tensors; `restore` reads it."""
+    instruments = {
+        name: {
+            "encoder": plugin_name("encoders", encoder),
+            "config": encoder.config(),
+            "record": plain_record(aligner._records[name]),
+        }
+        for name, encoder in aligner.encoders.items()
+    }
+    objective = aligner._objective
+    return {
+        "embed_dim": aligner.embed_dim,
+        "order": list(aligner.instruments),
+        "instruments": instruments,
+        "objective": {"name": plugin_name("objectives", objective), "config": objective.config()},
+        "decoders": {name: decoder.config() for name, decoder in aligner._decoders.items()},
+        "labels": aligner._labels.as_dict() if aligner._labels else None,
+        "history": aligner.history.as_dict(),
+    }
 
 
 def plugin_name(kind, part):
