@@ -5,7 +5,6 @@ import re
 
 from specalign.alignment.inputs import plain_record
 from specalign.alignment.objectives import Objective, get_objective
-from specalign.data.loading import check_good_pixels
 from specalign.encoders import Encoder
 from specalign.encoders.factors import FactorAnalysis
 from specalign.exceptions import GridMismatchError
@@ -46,13 +45,12 @@ def check_objective_choice(objective, embed_dim):
 
 
 def check_spectra(instruments, prepared):
-    """Raise an error unless the spectra are those of the instruments, each of one setting, and sound."""
+    """Raise an error unless the spectra are those of the instruments, each of one setting."""
     if set(prepared) != set(instruments):
         raise ValueError(f"expected spectra of {', '.join(instruments)}, got {', '.join(prepared) or 'none'}")
     for name, rows in prepared.items():
         if not re.fullmatch(rf"{re.escape(rows.instrument.name)}([-_].*)?", name):
             raise GridMismatchError(f"expected spectra of {name}, got those of {rows.instrument.name}")
-        check_good_pixels(rows)
     for a, b in itertools.combinations(prepared, 2):
         if plain_record(prepared[a].instrument) == plain_record(prepared[b].instrument):
             raise GridMismatchError(

@@ -198,7 +198,6 @@ class LabelRegressor(Displayed):
         """
         from specalign.alignment.training import LabelSettings
 
-        check_good_pixels(prepared)
         stars = LabelledStars(prepared, labels, names, system, split, seed)
         settings = LabelSettings.for_stars(
             len(stars.training),

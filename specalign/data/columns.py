@@ -134,11 +134,9 @@ def known_values(table, name, unit=None):
     >>> known_values(QTable({"teff": [5777.0, -9999.0] * u.K}), "teff", u.kK)[0]
     array([5.777,   nan])
     """
-    values, own, step = column_values(table, name)
-    values = np.where(np.isfinite(values) & (values >= SENTINEL), values, np.nan)
-    if unit is None or own == unit:
-        return values, own, step
-    return _converted(name, values, own, unit), unit, difference_unit(unit)
+    stated = column_values(table, name)[0]  # -9999 is one in the catalogue's own unit
+    values, unit, step = column_values(table, name, unit)
+    return np.where(np.isfinite(stated) & (stated >= SENTINEL), values, np.nan), unit, step
 
 
 def plain_values(column):
