@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from specalign.encoders.factors import FactorAnalysis
 from specalign.encoders.scaling import SAMPLE_ROWS, PixelScaler
 
 
@@ -27,3 +28,16 @@ def test_a_wild_value_does_not_count():
     flux = np.random.default_rng(2).normal(1, 0.1, (600, 4)).astype(np.float32)
     flux[5, 1] = 1e6
     assert fitted(flux).std.max() < 0.3
+
+
+def test_the_size_of_correlated_noise_is_that_of_the_whole_table():
+    rng, n, size = np.random.default_rng(3), 3000, np.where(np.arange(3000) < 1100, 0.05, 0.1)
+    flux = (1 + size[:, None] * rng.normal(size=(n, 20))).astype(np.float32)
+    scale, basis = np.full((n, 1), 0.01, np.float32), rng.normal(size=(1, 20)).astype(np.float32)
+    found = []
+    for rows in (np.arange(n), rng.permutation(n)):
+        factors, given = FactorAnalysis(20, 2), flux[rows]
+        ivar, mask = np.full_like(given, 100), np.zeros(given.shape, bool)
+        factors.fit(given, ivar, mask, noise_scale=scale[rows], noise_basis=basis)
+        found.append(float(factors.scale))
+    assert abs(found[0] / found[1] - 1) < 0.1, found
