@@ -27,7 +27,7 @@ from specalign.analysis import baselines
 from specalign.data.splits import split
 from specalign.io.files import atomic_write
 
-OBJECTIVES = ("clip", "clip+reconstruct", "clip+predict", "clip+both", "split")
+OBJECTIVES = ("clip", "clip+likelihood", "clip+reconstruct", "clip+predict", "clip+both", "split")
 MOCK = ("lamost-gaia_xp", "apogee-nirspec")
 REAL = "lamost-real"
 METHODS = (*OBJECTIVES, "raw-flux")

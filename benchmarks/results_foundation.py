@@ -10,14 +10,15 @@ PAIRS = {
     "apogee-nirspec": "APOGEE and NIRSpec, mock survey",
     "lamost-real": "Real LAMOST spectra and emulated Gaia XP",
 }
-METHODS = ("clip", "clip+reconstruct", "clip+predict", "clip+both", "split", "raw-flux")
+METHODS = ("clip", "clip+likelihood", "clip+reconstruct", "clip+predict", "clip+both", "split", "raw-flux")
 ABOUT = """Each objective on one pair, trained with labels and the defaults, on the flux as the survey gives it
 (``normalized=True``), beside the contrast alone (``clip``) and perceptrons on the raw flux. A row is a command; those
 that are not stored have not run::
 
     python benchmarks/bench_foundation.py --seed 51 --rows lamost-gaia_xp:clip+both
 
-Labels are read off the embeddings by a small MLP. *Minutes* are those of the training alone, on one thread, while other
+``clip+likelihood`` has no decoder: its embeddings know how uncertain each spectrum is, and stars are found by likelihood, those of
+the others by cosine. Labels are read off the embeddings by a small MLP. *Minutes* are those of the training alone, on one thread, while other
 programs had a share of the machine."""
 TRANSLATED = """Spectra of test stars as the other instrument would see them. *Chi-square* is the reduced one: against
 the measured spectra, with their noise and the prediction's own variance, and against the noise-free ones, with the

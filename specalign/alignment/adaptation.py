@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 
 import astropy.units as u
 import numpy as np
@@ -15,11 +16,16 @@ from specalign.alignment.stars import join_prepared, star_labels
 from specalign.data.columns import with_unit
 from specalign.data.loading import check_good_pixels
 from specalign.data.splits import split
-from specalign.exceptions import LabelError, MatchError
+from specalign.exceptions import LabelError, MatchError, SpecalignWarning
 
 __all__ = ["adapt"]
 
 log = logging.getLogger(__name__)
+
+_NOT_ADAPTED = (
+    "labels say nothing of the normal distributions beside the vectors: without partners={{...}}, those of {} are not "
+    "adapted; compare its embeddings by similarity='cosine'"
+)
 
 ENOUGH = 200  # stars of which some can be spared to decide when to stop; the decay alone did better with 30 and 100
 SHARE = 0.2  # of them
@@ -124,6 +130,11 @@ def adapt(
     ValueError
         There are neither labels nor partners, or a setting is out of its range.
 
+    Warns
+    -----
+    SpecalignWarning
+        The space has normal distributions (``clip+likelihood``), and there are no partners to adapt them to.
+
     References
     ----------
     .. [1] Hu et al. 2021, arXiv 2106.09685.
@@ -175,6 +186,8 @@ def adapt(
     history = AdaptationHistory(counts=_counts(name, method, prepared, training, held))
     objective, head = _frozen(aligner)
     partners = _others(aligner, name, index, spectra)
+    if objective.latent and not partners:
+        warnings.warn(_NOT_ADAPTED.format(name), SpecalignWarning, stacklevel=3)
     module = AdaptationModule({name: encoder}, objective, head, data, settings, history, partners)
     train(module, accelerator=accelerator, devices=1, progress=progress)
     log.info("%r", history)
@@ -263,10 +276,9 @@ def _frozen(aligner):
 
 
 def _others(aligner, name, index, spectra):
-    """Shared vectors (N, D) and stars (N,) of the partners' rows."""
-    shared = aligner._objective.n_shared(aligner.embed_dim)
+    """All dimensions (N, D) of the vectors, and the stars (N,), of the partners' rows."""
     return {
-        other: (aligner._embedded(other, rows)[:, :shared], torch.from_numpy(index.star[other]))
+        other: (aligner._embedded(other, rows), torch.from_numpy(index.star[other]))
         for other, rows in spectra.items()
         if other != name
     }

@@ -289,17 +289,26 @@ class Aligner(Displayed):
         check_good_pixels(prepared, self.encoders[name].least_pixels)
         if private and not self._objective.private:
             raise SpecalignError("this aligner has no private dimensions; train one with objective='split'")
-        vectors, shared = self._embedded(name, prepared).numpy(), self._objective.n_shared(self.embed_dim)
+        rows, shared = self._embedded(name, prepared), self._objective.n_shared(self.embed_dim)
+        end = self.embed_dim - 2 * self._objective.n_latent(self.embed_dim)
         return EmbeddingTable(
-            vectors=vectors if private else vectors[:, :shared],
+            vectors=rows[:, : end if private else shared].numpy(),
             object_id=prepared.object_id,
             spectrum_id=prepared.spectrum_id,
             instrument=np.full(len(prepared), name),
             snr=prepared.snr,
             good_fraction=prepared.good_fraction,
             provenance=self._provenance() | ({"space": f"{self.space}+private of {name}"} if private else {}),
-            blocks={"shared": (0, shared), "private": (shared, self.embed_dim)} if private else {},
+            blocks={"shared": (0, shared), "private": (shared, end)} if private else {},
+            **self._distributions(rows),
         )
+
+    def _distributions(self, rows):
+        """Columns of what else the objective makes of each row."""
+        if not self._objective.latent:
+            return {}
+        mean, variance = self._objective.distribution(rows)
+        return {"latent_mean": mean.numpy(), "latent_variance": variance.numpy()}
 
     @torch.no_grad()
     def _embedded(self, name, prepared):

@@ -9,17 +9,11 @@ import itertools
 
 import torch
 
-from specalign.alignment.objectives import InfoNCE
+from specalign.alignment.objectives import InfoNCE, checked_weight
 
 __all__ = ["Clip", "ClipBoth", "ClipPredict", "ClipReconstruct", "Split"]
 
 RECONSTRUCT = PREDICT = 1.0
-
-
-def _weight(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ValueError(f"{name}: expected a finite weight of at least 0, got {value!r}")
-    return float(value)
 
 
 class Clip(InfoNCE):
@@ -105,7 +99,7 @@ class ClipReconstruct(Clip):
 
     def __init__(self, reconstruct=RECONSTRUCT, initial_scale=15.5, max_scale=200.0):
         super().__init__(initial_scale, max_scale)
-        self.reconstruct = _weight("reconstruct", reconstruct)
+        self.reconstruct = checked_weight("reconstruct", reconstruct)
 
 
 class ClipPredict(Clip):
@@ -132,7 +126,7 @@ class ClipPredict(Clip):
 
     def __init__(self, predict=PREDICT, initial_scale=15.5, max_scale=200.0):
         super().__init__(initial_scale, max_scale)
-        self.predict = _weight("predict", predict)
+        self.predict = checked_weight("predict", predict)
 
 
 class ClipBoth(Clip):
@@ -159,7 +153,7 @@ class ClipBoth(Clip):
 
     def __init__(self, reconstruct=RECONSTRUCT, predict=PREDICT, initial_scale=15.5, max_scale=200.0):
         super().__init__(initial_scale, max_scale)
-        self.reconstruct, self.predict = _weight("reconstruct", reconstruct), _weight("predict", predict)
+        self.reconstruct, self.predict = checked_weight("reconstruct", reconstruct), checked_weight("predict", predict)
 
 
 class Split(ClipBoth):

@@ -12,7 +12,7 @@ from specalign.exceptions import PluginError
 from specalign.ops import info_nce, sigmoid_loss
 from specalign.plugins import check_options, load_plugin
 
-__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
+__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "checked_weight", "get_objective"]
 
 _CHECKED = set()  # classes whose contract was checked in this process
 
@@ -48,6 +48,9 @@ class Objective(nn.Module, Displayed):
     reconstruct = predict = 0.0
     #: Share of a vector's dimensions, the last ones, that are an instrument's own, and not compared.
     private = 0.0
+    #: Share of the dimensions that are means of a normal distribution, which each row then has beside its vector; as
+    #: many more are for its variances.  They are the last ones, and not of the vector.
+    latent = 0.0
 
     @property
     def decodes(self):
@@ -65,7 +68,7 @@ class Objective(nn.Module, Displayed):
         Parameters
         ----------
         vectors : dict of str to (n, D) `~torch.Tensor`
-            With their private dimensions.
+            With their private dimensions, and those of their normal distributions.
         stars : dict of str to (n,) int64 `~torch.Tensor`
         decoding : Decoding, optional
             ``decoding.other(target, source, vectors, rows)`` tells how badly vectors of one instrument tell rows of
@@ -75,16 +78,34 @@ class Objective(nn.Module, Displayed):
 
     def n_shared(self, dimensions):
         """How many of a vector's dimensions instruments share."""
-        return dimensions - round(self.private * dimensions)
+        return dimensions - round(self.private * dimensions) - 2 * self.n_latent(dimensions)
+
+    def n_latent(self, dimensions):
+        """How many dimensions the normal distributions have; 0 where there are none."""
+        return max(1, round(self.latent * dimensions)) if self.latent else 0
 
     def unit(self, raw):
         """What an encoder gives (n, D) as vectors whose shared and private parts have unit length each."""
-        parts = raw.tensor_split([self.n_shared(raw.shape[1])], dim=1) if self.private else [raw]
-        return torch.cat([nn.functional.normalize(part, dim=1) for part in parts], dim=1)
+        ends = [self.n_shared(raw.shape[1]), raw.shape[1] - 2 * self.n_latent(raw.shape[1])]
+        shared, private, rest = raw.tensor_split(ends, dim=1)
+        parts = [nn.functional.normalize(part, dim=1) for part in (shared, private) if part.shape[1]]
+        return torch.cat([*parts, rest] if rest.shape[1] else parts, dim=1)
 
     def shared(self, vectors):
         """The dimensions of the vectors that instruments share."""
-        return {name: v[:, : self.n_shared(v.shape[1])] for name, v in vectors.items()} if self.private else vectors
+        return {name: v[:, : self.n_shared(v.shape[1])] for name, v in vectors.items()}
+
+    def recipe(self, dimensions):
+        """What another program has to do with what an encoder gives."""
+        shared, latent = self.n_shared(dimensions), self.n_latent(dimensions)
+        if shared == dimensions:
+            vector = "Divide the encoder's vector by its Euclidean norm."
+        else:
+            vector = f"Divide the first {shared} numbers of the encoder's {dimensions} by their Euclidean norm."
+        text = f"{vector} Vectors of all instruments are compared by their dot product."
+        if private := dimensions - shared - 2 * latent:
+            text += f" The next {private}, divided by theirs, are the instrument's own."
+        return text
 
     @property
     def logit_scale(self):
@@ -244,6 +265,13 @@ class Sigmoid(_Scaled):
 
     def of_pair(self, x, y, stars_x, stars_y):
         return sigmoid_loss(x, y, self.logit_scale, self.logit_bias, stars_x, stars_y)
+
+
+def checked_weight(name, value):
+    """The weight of a term as a float; raise `ValueError` unless it is finite and not negative."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"{name}: expected a finite weight of at least 0, got {value!r}")
+    return float(value)
 
 
 def get_objective(name, *, seed=0, **options):

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.table import QTable
 
 from specalign import ops
+from specalign.analysis.likelihood import CANDIDATES, log_likelihood, uses_likelihood
 from specalign.data.columns import column_values, difference_unit, known_values, label_names, match_rows, with_unit
 from specalign.data.label_systems import check_same_system
 from specalign.exceptions import LabelError, MatchError
@@ -29,7 +30,7 @@ BINS = {
 }
 
 
-def retrieval(query_table, gallery_table, ks=(1, 5, 10)):
+def retrieval(query_table, gallery_table, ks=(1, 5, 10), similarity="auto"):
     """How often, and at which rank, a star is found again in another table.
 
     A hit is any row of the same object_id, and the best of them counts.  A row that is in both tables finds itself.
@@ -39,6 +40,9 @@ def retrieval(query_table, gallery_table, ks=(1, 5, 10)):
     query_table, gallery_table : `~specalign.EmbeddingTable`
         Of one space.
     ks : tuple of int
+    similarity : {"auto", "cosine", "likelihood"}
+        What orders the gallery, as in `~specalign.analysis.search.search`: by likelihood, the hundred rows with the
+        largest cosines come first, the most likely one before all, and the others follow by cosine.
 
     Returns
     -------
@@ -53,6 +57,8 @@ def retrieval(query_table, gallery_table, ks=(1, 5, 10)):
         The tables come from two aligners.
     MatchError
         No query has its star in the gallery.
+    SpectrumError
+        Likelihood is asked for, and a table has no distributions.
 
     Examples
     --------
@@ -64,12 +70,26 @@ def retrieval(query_table, gallery_table, ks=(1, 5, 10)):
     """
     query_table.check_same_space(gallery_table)
     slots = match_slots(query_table.object_id, gallery_table.object_id)
+    likely = uses_likelihood(similarity, query_table, gallery_table)
     rank = np.zeros(len(query_table), dtype=np.int64)
     for match in slots.T:
         rows = np.flatnonzero(match >= 0)
         found = ops.match_rank(query_table.vectors[rows], gallery_table.vectors, match[rows]).numpy()
+        if likely:
+            found = _likely_rank(query_table[rows], gallery_table, match[rows], found)
         rank[rows] = np.where(rank[rows] == 0, found, np.minimum(rank[rows], found))
     return rank_summary(rank, len(gallery_table), (slots >= 0).sum(axis=1), ks)
+
+
+def _likely_rank(queries, gallery, match, rank):
+    """Ranks (Q,) of matches where the candidates that cosines find are ordered by likelihood."""
+    candidates = ops.topk_similarity(queries.vectors, gallery.vectors, min(CANDIDATES, len(gallery))).indices.numpy()
+    found = log_likelihood(queries, gallery, candidates)
+    place = (candidates == match[:, None]).argmax(axis=1)
+    own = np.take_along_axis(found, place[:, None], axis=1)
+    before = (found > own) | ((found == own) & (np.arange(found.shape[1]) < place[:, None]))
+    there = (candidates == match[:, None]).any(axis=1)
+    return np.where(there, 1 + before.sum(axis=1), rank)
 
 
 def match_slots(query_id, gallery_id):

@@ -12,6 +12,7 @@ import torch
 from astropy.table import QTable
 
 from specalign import ops
+from specalign.analysis.likelihood import CANDIDATES, log_likelihood, uses_likelihood
 from specalign.config import limited_threads
 from specalign.exceptions import SpectrumError
 
@@ -89,10 +90,10 @@ class NeighbourTable(QTable):
         return figure if ax is None else ax
 
 
-def search(gallery, queries, k=10, method="exact", *, seed=0):
-    """Find the rows of a gallery that are nearest to each query, by cosine similarity.
+def search(gallery, queries, k=10, method="exact", *, similarity="auto", seed=0):
+    """Find the rows of a gallery that are nearest to each query, by cosine, or by likelihood among those.
 
-    A row that is in both tables is its own nearest neighbour; nothing is left out.
+    A row that is in both tables is its own nearest neighbour by cosine; nothing is left out.
 
     Parameters
     ----------
@@ -104,6 +105,11 @@ def search(gallery, queries, k=10, method="exact", *, seed=0):
         pynndescent is approximate and compiles itself for some ten seconds when it is first used.  Its recall depends
         on the data (it is bad where vectors fill many dimensions evenly), so it is measured against exact search
         on up to 200 queries and reported in ``meta["recall"]``.
+    similarity : {"auto", "cosine", "likelihood"}
+        What orders the neighbours. ``likelihood``: how likely two rows are of one star, given how uncertain both are,
+        among the rows that cosines find (k of them, and at least `~specalign.analysis.likelihood.CANDIDATES`), of which
+        the k most likely ones are given. ``auto``: likelihood where both tables have distributions
+        (``objective="clip+likelihood"``), else cosine.
     seed : int
         For pynndescent and the sample of its recall.
 
@@ -112,16 +118,18 @@ def search(gallery, queries, k=10, method="exact", *, seed=0):
     neighbours : NeighbourTable
         Q * k rows, those of a query together, best first: object_id and spectrum_id of the query,
         neighbour_object_id, neighbour_spectrum_id, neighbour_instrument, neighbour_row (in the gallery),
-        rank (from 1) and similarity (-1 to 1).  Ties go to the lowest row of the gallery.
+        rank (from 1) and similarity (the cosine, -1 to 1); where likelihood orders them, log_likelihood, of which
+        differences within one query count.  Ties go to the lowest row of the gallery, those of likelihoods to the more
+        similar row.
 
     Raises
     ------
     GridMismatchError
         The tables come from two aligners.
     SpectrumError
-        The gallery is empty.
+        The gallery is empty, or likelihood is asked for where a table has no distributions.
     ValueError
-        k is not positive, or the method is unknown.
+        k is not positive, or the method or similarity is unknown.
 
     Examples
     --------
@@ -136,14 +144,25 @@ def search(gallery, queries, k=10, method="exact", *, seed=0):
     """
     gallery.check_same_space(queries)
     _check(gallery, k, method)
-    k = min(k, len(gallery))
+    likely = uses_likelihood(similarity, queries, gallery)
+    k, wanted = min(k, len(gallery)), min(max(k, CANDIDATES if likely else k), len(gallery))
     meta = {"k": k, "method": method, "space": gallery.space, "n_gallery": len(gallery)}
+    meta["similarity"] = "likelihood" if likely else "cosine"
     if method == "exact":
-        similarity, rows = _exact(queries.vectors, gallery.vectors, k)
+        cosine, rows = _exact(queries.vectors, gallery.vectors, wanted)
     else:
-        similarity, rows = _approximate(queries.vectors, gallery.vectors, k, seed)
+        cosine, rows = _approximate(queries.vectors, gallery.vectors, wanted, seed)
         meta |= {"seed": seed, "recall": _recall(queries.vectors, gallery.vectors, rows, seed)}
-    return _table(gallery, queries, similarity, rows, meta)
+    if not likely:
+        return _table(gallery, queries, cosine, rows, meta=meta)
+    return _table(gallery, queries, *_most_likely(gallery, queries, cosine, rows, k), meta=meta)
+
+
+def _most_likely(gallery, queries, cosine, rows, k):
+    """Cosines, rows and logarithms of likelihoods (Q, k) of the most likely candidates."""
+    found = log_likelihood(queries, gallery, rows)
+    order = np.argsort(-found, axis=1, kind="stable")[:, :k]
+    return (np.take_along_axis(values, order, axis=1) for values in (cosine, rows, found))
 
 
 def _check(gallery, k, method):
@@ -185,9 +204,9 @@ def _recall(queries, gallery, rows, seed):
     return float(np.mean([np.isin(a, b).mean() for a, b in zip(exact, rows[sample], strict=True)]))
 
 
-def _table(gallery, queries, similarity, rows, meta):
+def _table(gallery, queries, similarity, rows, likelihood=None, *, meta):
     k, flat = rows.shape[1], rows.ravel()
-    return NeighbourTable(
+    table = NeighbourTable(
         {
             "object_id": np.repeat(queries.object_id, k),
             "spectrum_id": np.repeat(queries.spectrum_id, k),
@@ -200,3 +219,6 @@ def _table(gallery, queries, similarity, rows, meta):
         },
         meta=meta,
     )
+    if likelihood is not None:
+        table["log_likelihood"] = likelihood.ravel()
+    return table

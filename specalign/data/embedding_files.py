@@ -21,7 +21,7 @@ __all__ = ["READ", "WRITE", "from_table", "to_table"]
 #: Written into every file, so that a later layout can be told from this one.
 FORMAT = "specalign embeddings 1"
 
-OPTIONAL = ("concentration", "in_domain")
+OPTIONAL = ("concentration", "in_domain", *EmbeddingTable._LATENT)
 
 
 def to_table(table):
@@ -130,6 +130,9 @@ def _to_hdus(table):
             columns.append(fits.Column(name, "E", array=getattr(table, name)))
     if table.in_domain is not None:
         columns.append(fits.Column("in_domain", "L", array=table.in_domain))
+    for name in table._LATENT if table.is_probabilistic else ():
+        values = getattr(table, name)
+        columns.append(fits.Column(name, f"{values.shape[1]}E", array=values))
     rows = fits.BinTableHDU.from_columns(columns, name="EMBEDDINGS")
     rows.header["DIMENSIO"] = table.vectors.shape[1]
     # JSON as bytes in an HDU of its own: header cards would cut digests and take ASCII only
@@ -158,7 +161,9 @@ def _from_hdus(hdus):
     values |= {name: raw[name] for name in EmbeddingTable._NUMBERS if name in raw.dtype.names}
     if "in_domain" in raw.dtype.names:
         values["in_domain"] = raw["in_domain"] == ord("T")
-    # a vector column of one dimension comes back without its second axis
+    # a column of one dimension comes back without its second axis
+    latent = [name for name in EmbeddingTable._LATENT if name in raw.dtype.names]
+    values |= {name: raw[name].reshape(len(raw), *(raw.dtype[name].shape or (1,))) for name in latent}
     vectors = raw["vectors"].reshape(len(raw), hdus["EMBEDDINGS"].header["DIMENSIO"])
     return {**json.loads(hdus["META"].data.tobytes().decode()), **values, "vectors": vectors}
 

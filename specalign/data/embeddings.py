@@ -44,11 +44,14 @@ class EmbeddingTable:
         False where a spectrum is unlike those that the encoder was trained on.
     blocks : dict of str to (start, stop)
         Named ranges of dimensions, such as ``shared`` and ``private``.
+    latent_mean, latent_variance : (N, K) float32, optional
+        Of a normal distribution that each row has beside its vector, which knows how uncertain the row is: see
+        `specalign.alignment.likelihood`.  Both or none; variances are positive.
 
     Raises
     ------
     SpectrumError
-        A vector is zero or not finite, or the numbers of rows differ.
+        A vector is zero or not finite, a mean is not finite, a variance not positive, or the numbers of rows differ.
 
     Examples
     --------
@@ -71,10 +74,13 @@ class EmbeddingTable:
     concentration: np.ndarray | None = None
     in_domain: np.ndarray | None = None
     blocks: dict = field(default_factory=dict)
+    latent_mean: np.ndarray | None = None
+    latent_variance: np.ndarray | None = None
 
     _TEXT = ("object_id", "spectrum_id", "instrument")
     _NUMBERS = ("snr", "good_fraction", "concentration")
-    _ROWS = ("vectors", *_TEXT, *_NUMBERS, "in_domain")
+    _LATENT = ("latent_mean", "latent_variance")
+    _ROWS = ("vectors", *_TEXT, *_NUMBERS, "in_domain", *_LATENT)
 
     def __post_init__(self):
         self.vectors = _unit_length(np.asarray(self.vectors, dtype=np.float32), self.spectrum_id)
@@ -87,6 +93,8 @@ class EmbeddingTable:
         self.blocks = {name: tuple(ends) for name, ends in self.blocks.items()}
         if self.in_domain is not None:
             self.in_domain = _rows("in_domain", np.asarray(self.in_domain, dtype=bool), n)
+        if self.latent_mean is not None or self.latent_variance is not None:
+            self.latent_mean, self.latent_variance = _distributions(self.latent_mean, self.latent_variance, n)
 
     def __len__(self):
         return len(self.vectors)
@@ -125,6 +133,11 @@ class EmbeddingTable:
         """
         scale = self.provenance.get("logit_scale")
         return None if scale is None else float(scale)
+
+    @property
+    def is_probabilistic(self):
+        """Whether each row has a normal distribution beside its vector."""
+        return self.latent_mean is not None
 
     def __getitem__(self, rows):
         """Some rows, by slice, boolean mask, index array or one integer (which gives one row)."""
@@ -280,6 +293,23 @@ def _rows(name, values, n):
     if values.shape != (n,):
         raise SpectrumError(f"{name}: expected {n} rows, got {values.shape}")
     return values
+
+
+def _distributions(mean, variance, n):
+    if mean is None or variance is None:
+        raise SpectrumError("latent_mean, latent_variance: expected both or none, got one")
+    mean, variance = (np.asarray(values, dtype=np.float32) for values in (mean, variance))
+    if mean.ndim != 2 or len(mean) != n or variance.shape != mean.shape:
+        raise SpectrumError(
+            f"latent_mean, latent_variance: expected shape ({n}, K), got {mean.shape}, {variance.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(variance) & (variance > 0)).all(axis=1))
+    if bad.size:
+        raise SpectrumError(
+            f"latent_mean, latent_variance: expected finite means and positive variances; {bad.size} of {n} rows have "
+            f"others, the first is row {bad[0]}"
+        )
+    return mean, variance
 
 
 def _unit_length(vectors, spectrum_id):

@@ -1,9 +1,10 @@
 """Batched similarity on torch tensors; knows nothing of spectra and imports with torch alone.
 
 Every function checks shapes, types and devices, and raises `TypeError` or `ValueError` with what was expected and
-what came.  Half-precision inputs are accumulated in float32.  All of them are ops of `torch.library`: autograd,
+what came.  Half-precision inputs are accumulated in float32.  All but two are ops of `torch.library`: autograd,
 `torch.compile` and fake tensors know them, and none stores more than tiles of the matrix of similarities (but
-`masked_similarity`, whose result is that matrix).
+`masked_similarity`, whose result is that matrix).  `mutual_likelihood` and `mutual_likelihood_nce` have few dimensions,
+are plain torch, and store the matrix.
 
 ``backend`` says what computes: "triton" (kernels on a CUDA device), "tiled" (plain torch in tiles, on any device),
 "reference" (the formula, written out), or "auto" (Triton where it can, else tiles).  One that is named and cannot
@@ -18,10 +19,19 @@ import warnings
 
 import torch
 
-from specalign.ops import checks, library, reference
+from specalign.ops import checks, library, likelihood, reference
 from specalign.ops.backends import BACKENDS, check_backend
 
-__all__ = ["BACKENDS", "info_nce", "masked_similarity", "match_rank", "sigmoid_loss", "topk_similarity"]
+__all__ = [
+    "BACKENDS",
+    "info_nce",
+    "masked_similarity",
+    "match_rank",
+    "mutual_likelihood",
+    "mutual_likelihood_nce",
+    "sigmoid_loss",
+    "topk_similarity",
+]
 
 
 def info_nce(x, y, logit_scale, groups_x=None, groups_y=None, *, backend="auto"):
@@ -247,6 +257,82 @@ def masked_similarity(flux_x, weight_x, flux_y, weight_y, *, backend="auto"):
     checks.check_weight_rows("x", flux_x, weight_x)
     checks.check_weight_rows("y", flux_y, weight_y)
     return library.masked_similarity(flux_x, weight_x, flux_y, weight_y, backend)
+
+
+def mutual_likelihood(mean_x, variance_x, mean_y, variance_y):
+    r"""Logarithm of how likely rows with normal distributions are of one point.
+
+    .. math::
+
+       \log \int N(z; m, v)\, N(z; m', v')\, dz
+       = -\frac{1}{2} \sum_k \left[\frac{(m_k - m'_k)^2}{v_k + v'_k} + \log 2\pi (v_k + v'_k)\right]
+
+    the mutual likelihood score of Shi & Jain (2019, arXiv 1904.09658).  A precise row is near few others, an uncertain
+    one is a little near to many; no cosine of vectors of some hundred dimensions does that.
+
+    Parameters
+    ----------
+    mean_x, variance_x : `~torch.Tensor` (N, K)
+        Of independent dimensions; variances are positive.
+    mean_y, variance_y : `~torch.Tensor` (M, K) or (N, C, K)
+        All rows, or candidates of each row of x.
+
+    Returns
+    -------
+    `~torch.Tensor` (N, M) or (N, C)
+        Its gradient goes to all arguments.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arguments that do not fit each other, or variances that are not positive.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.ops import mutual_likelihood
+    >>> mean, precise, vague = torch.tensor([[0.0], [3.0]]), torch.full((2, 1), 0.01), torch.full((2, 1), 9.0)
+    >>> mutual_likelihood(mean, precise, mean, precise).argmax(dim=1)
+    tensor([0, 1])
+    >>> mutual_likelihood(mean[:1], precise[:1], mean, vague).diff().round(decimals=2)  # half of 3^2 / 9.01
+    tensor([[-0.5000]])
+    """
+    checks.check_normals(mean_x, variance_x, mean_y, variance_y)
+    return likelihood.mutual_likelihood(mean_x, variance_x, mean_y, variance_y)
+
+
+def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x=None, groups_y=None):
+    """The loss of `info_nce` with `mutual_likelihood` in the place of scaled products.
+
+    Parameters
+    ----------
+    mean_x, variance_x : `~torch.Tensor` (N, K)
+    mean_y, variance_y : `~torch.Tensor` (M, K)
+    groups_x : integer `~torch.Tensor` (N,), optional
+        Equal for rows of one object.  Both groups or none; without them, row i of x and row i of y are the pair.
+    groups_y : integer `~torch.Tensor` (M,), optional
+
+    Returns
+    -------
+    `~torch.Tensor`
+        0-d; 0 where no row has a positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `mutual_likelihood`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.ops import mutual_likelihood_nce
+    >>> mean, variance = torch.tensor([[0.0], [3.0]]), torch.full((2, 1), 0.01)
+    >>> float(mutual_likelihood_nce(mean, variance, mean, variance)) < 1e-6
+    True
+    """
+    checks.check_normals(mean_x, variance_x, mean_y, variance_y)
+    checks.check_groups(mean_x, mean_y, groups_x, groups_y)
+    return likelihood.mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x, groups_y)
 
 
 def _scalar(value, rows):

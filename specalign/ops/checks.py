@@ -12,6 +12,7 @@ __all__ = [
     "check_integers",
     "check_k",
     "check_match",
+    "check_normals",
     "check_rows",
     "check_scalar",
     "check_weight_rows",
@@ -35,6 +36,18 @@ def check_rows(**pair):
         raise ValueError(f"expected as many columns in {a} as in {b}, got {x.shape[1]} and {y.shape[1]}")
     if x.dtype != y.dtype or x.device != y.device:
         raise ValueError(f"expected {a} and {b} alike, got {x.dtype} on {x.device} and {y.dtype} on {y.device}")
+
+
+def check_normals(mean_x, variance_x, mean_y, variance_y):
+    """Means and positive variances of one number of dimensions; those of y for all rows of x, or for each."""
+    if mean_y.ndim == 3 and len(mean_y) != len(mean_x):
+        raise ValueError(f"mean_y: expected candidates of {len(mean_x)} rows, got those of {len(mean_y)}")
+    check_rows(mean_x=mean_x, mean_y=mean_y.flatten(0, 1) if mean_y.ndim == 3 else mean_y)
+    for name, mean, variance in (("x", mean_x, variance_x), ("y", mean_y, variance_y)):
+        if variance.shape != mean.shape:
+            raise ValueError(f"variance_{name}: expected shape {tuple(mean.shape)}, got {tuple(variance.shape)}")
+        if not bool((variance > 0).all()):
+            raise ValueError(f"variance_{name}: expected positive numbers, got {float(variance.min())}")
 
 
 def check_scalar(name, value):

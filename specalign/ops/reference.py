@@ -18,7 +18,11 @@ def info_nce(x, y, logit_scale, groups_x=None, groups_y=None):
     """Mean of both directions; groups are integers that are equal for rows of one object."""
     dtype = accumulation_dtype(x.dtype)
     logits = logit_scale * (x.to(dtype) @ y.to(dtype).T)
-    positive = _positive(x, y, groups_x, groups_y)
+    return contrast(logits, positives(x, y, groups_x, groups_y))
+
+
+def contrast(logits, positive):
+    """Mean of both directions of the contrast of logits (N, M), of which some pairs are of one object."""
     return (_one_direction(logits, positive) + _one_direction(logits.T, positive.T)) / 2
 
 
@@ -35,11 +39,12 @@ def sigmoid_loss(x, y, logit_scale, logit_bias, groups_x=None, groups_y=None):
     """Mean over the rows of x of the loss of all their pairs."""
     dtype = accumulation_dtype(x.dtype)
     logits = logit_scale * (x.to(dtype) @ y.to(dtype).T) + logit_bias
-    signed = torch.where(_positive(x, y, groups_x, groups_y), logits, -logits)
+    signed = torch.where(positives(x, y, groups_x, groups_y), logits, -logits)
     return -functional.logsigmoid(signed).sum() / max(1, x.shape[0])
 
 
-def _positive(x, y, groups_x, groups_y):
+def positives(x, y, groups_x, groups_y):
+    """Which pairs of rows are of one object (N, M)."""
     if groups_x is None:
         return torch.eye(x.shape[0], dtype=torch.bool, device=x.device)
     return groups_x[:, None] == groups_y[None, :]

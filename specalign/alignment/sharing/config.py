@@ -1,5 +1,6 @@
 """What ``config.json`` of a published model says: options, shapes, grids, rules and scalers, in words and numbers."""
 
+from specalign.alignment.objectives import get_objective
 from specalign.alignment.origin import software_versions
 from specalign.plugins import load_plugin
 
@@ -11,8 +12,6 @@ INPUT = (
     "snr = square root of the mean of flux^2 ivar over the pixels that are not bad, and at least 0.001.",
 )
 OUTPUT = {
-    "aligner": "Divide the encoder's vector by its Euclidean norm. Vectors of all instruments are compared by their "
-    "dot product.",
     "label regressor": "Labels in scaled units are head.weight @ vector + head.bias where there is a file "
     "head.safetensors, else the encoder's vector itself; see labels for the units.",
     "encoder": "The encoder's vector is not normalised. Where only pre-training made it, its head is not trained.",
@@ -39,7 +38,7 @@ def build_config(kind, description, grids, files, about):
         "about": about,
         "software": software_versions(),
         "embed_dim": _embed_dim(description),
-        "output": OUTPUT[kind],
+        "output": OUTPUT[kind] if kind in OUTPUT else _recipe(description),
         "objective": description.get("objective"),
         "instruments": {name: _instrument(name, grid, description, files) for name, grid in grids.items()},
         "labels": _labels(description),
@@ -47,6 +46,12 @@ def build_config(kind, description, grids, files, about):
         "files": files,
         "checkpoint": description,
     }
+
+
+def _recipe(description):
+    """What an aligner's objective makes of the encoders' vectors."""
+    objective = description["objective"]
+    return get_objective(objective["name"], **objective["config"]).recipe(description["embed_dim"])
 
 
 def _embed_dim(description):

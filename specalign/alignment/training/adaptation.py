@@ -71,8 +71,8 @@ class AdaptationSettings:
 class AdaptationModule(SpectraModule):
     """An encoder with changes of its weights, an objective and a label head that are frozen.
 
-    ``partners`` are vectors (N, D) of other instruments and the stars (N,) that they belong to: all of them are
-    compared with every batch.
+    ``partners`` are vectors (N, D) of other instruments, with all their dimensions, and the stars (N,) that they belong
+    to: all of them are compared with every batch.
     """
 
     title = "adapting"
@@ -92,9 +92,10 @@ class AdaptationModule(SpectraModule):
 
     def loss(self, batch, vectors):
         """The contrast with the partners and the logarithm of the labels' errors, weighted as in an alignment."""
-        ((name, own),) = self.objective.shared(vectors).items()
+        ((name, own),) = vectors.items()
         star = batch[name]["star"]
-        return self._contrast(name, own, star) + self.settings.label_weight * self._label_error(own, star)
+        supervision = self._label_error(self.objective.shared(vectors)[name], star)
+        return self._contrast(name, own, star) + self.settings.label_weight * supervision
 
     def _label_error(self, own, star):
         if self.data.targets is None:
@@ -103,11 +104,15 @@ class AdaptationModule(SpectraModule):
 
     def _contrast(self, name, own, star):
         """The mean over partners; the vectors of one are not compared with those of another, since both stay."""
-        terms = [
-            self.objective({name: own, other: vectors.to(self.device)}, {name: star, other: of.to(self.device)})
+        losses = [
+            self._weighted({name: own, other: vectors.to(self.device)}, {name: star, other: of.to(self.device)})
             for other, (vectors, of) in self.partners.items()
         ]
-        return torch.stack(terms).mean() if terms else own.sum() * 0
+        return torch.stack(losses).mean() if losses else own.sum() * 0
+
+    def _weighted(self, vectors, stars):
+        weights = self.objective.weights
+        return sum(weights[term] * loss for term, loss in self.objective.terms(vectors, stars).items())
 
     def finished(self, why):
         self.history.stopped = why

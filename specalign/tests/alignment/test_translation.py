@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from specalign import Aligner, get_encoder
+from specalign import Aligner, PreparedSpectra, get_encoder
 from specalign.alignment import History, export_weights, get_objective, load_weights
 from specalign.encoders import Encoder
 from specalign.exceptions import GridMismatchError, SpecalignError
@@ -26,10 +26,10 @@ def perceptrons(embed_dim=16):
 
 
 @functools.cache
-def trained(name="clip+both", max_epochs=10, **options):
+def trained(name="clip+both", max_epochs=15, **options):
     torch.set_num_threads(1)
     aligner = Aligner(perceptrons(), embed_dim=16, objective=get_objective(name, **options))
-    aligner.fit(pair(300), **QUICK | {"max_epochs": max_epochs})
+    aligner.fit(pair(600), **QUICK | {"max_epochs": max_epochs})
     return aligner
 
 
@@ -45,7 +45,7 @@ def test_translations_are_near_the_truth_and_know_how_near(source, target):
     error = found.flux - noise_free(found)
     spread = noise_free(found).std(axis=0).mean()
     assert error.std() < 0.15 * spread
-    assert 0.3 < (error**2 * found.ivar).mean() < 2  # calibrated on 30 stars; one that sees its own noise is beyond 2.5
+    assert 0.3 < (error**2 * found.ivar).mean() < 2  # calibrated on 60 stars; one that sees its own noise is beyond 2.5
 
 
 def test_the_shared_part_of_the_covariance_belongs_to_the_variance():
@@ -78,9 +78,13 @@ def test_what_lies_under_a_mask_does_not_matter():
 
 
 def test_noise_makes_translations_uncertain():
+    half, other = stars(300), stars(300, first=300)
+    parts = {name: [observe(name, half), observe(name, other, noise=0.2)] for name in NAMES}
+    aligner = Aligner(perceptrons(), embed_dim=16, objective="clip+predict")
+    aligner.fit({name: PreparedSpectra.concatenate(rows) for name, rows in parts.items()}, **QUICK)
     quiet, noisy = (observe("apogee", stars(50, first=1000), noise=noise) for noise in (0.02, 0.2))
-    precise, vague = (trained().translate(rows, to="gaia_xp") for rows in (quiet, noisy))
-    assert np.median(vague.ivar) < 0.8 * np.median(precise.ivar)
+    precise, vague = (aligner.translate(rows, to="gaia_xp") for rows in (quiet, noisy))
+    assert np.median(vague.ivar) < 0.3 * np.median(precise.ivar)
 
 
 def test_saved_and_loaded_it_translates_as_before(tmp_path):
@@ -158,7 +162,7 @@ def test_reconstruction_needs_something_that_the_encoder_did_not_see():
 
 
 def test_private_dimensions_leave_some_to_share():
-    with pytest.raises(ValueError, match=r"a share of 0\.99 private dimensions leaves 0 of 16"):
+    with pytest.raises(ValueError, match=r"a share of 0\.99 private dimensions and 0 means .* leave 0 of 16 to share"):
         Aligner(perceptrons(), embed_dim=16, objective=get_objective("split", private=0.99))
 
 

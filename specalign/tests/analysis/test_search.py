@@ -31,7 +31,7 @@ def test_columns_stay_with_their_rows(survey):
     assert np.array_equal(found["neighbour_spectrum_id"], apogee.spectrum_id[found["neighbour_row"]])
     assert set(found["neighbour_instrument"]) == {"apogee"}
     assert list(found["rank"][:4]) == [1, 2, 3, 1]
-    assert found.meta == {"k": 3, "method": "exact", "space": "s1", "n_gallery": 200}
+    assert found.meta == {"k": 3, "method": "exact", "space": "s1", "n_gallery": 200, "similarity": "cosine"}
 
 
 def test_ties_go_to_the_lowest_row():

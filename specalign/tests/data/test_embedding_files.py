@@ -38,7 +38,15 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("options", [{}, {"in_domain": None, "concentration": None, "blocks": {}}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"in_domain": None, "concentration": None, "blocks": {}},
+        {"latent_mean": [[0.5, -1], [2, 3], [0, 0]], "latent_variance": [[0.1, 4], [1e-4, 1e4], [1, 1]]},
+        {"latent_mean": [[0.5], [2], [0]], "latent_variance": [[0.1], [1e-4], [1]]},
+    ],
+)
 def test_a_round_trip_changes_no_bit(form, options, tmp_path):
     table = make(**options)
     table.write(tmp_path / f"table.{form}")

@@ -17,6 +17,7 @@ SIZES = (0, 1, 2, 63, 64, 65, 127, 1030)
 DIMENSIONS = (1, 3, 20, 48, 64, 100)
 SCALES = (1.0, 100.0, 1000.0)
 LEAST = 1e-30  # float32 holds nothing much smaller: what is, may be 0
+ROUNDINGS = 4  # of a gradient of two rows, of which the plain formula may by chance have less than one
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +83,10 @@ def check_losses(x, y, scale, groups):
 
 
 def check_gradients(errors):
-    """In float32, over all draws, within twice the plain formula's own error against float64."""
+    """In float32, over all draws, within twice the plain formula's own error against float64, and some roundings."""
     single = [(ours, usual) for dtype, ours, usual in errors if dtype == torch.float32]
     ours, usual = torch.tensor(single, dtype=torch.float64).square().mean(dim=0).sqrt().tolist()
-    assert ours <= 2 * usual + torch.finfo(torch.float32).eps
+    assert ours <= 2 * usual + ROUNDINGS * torch.finfo(torch.float32).eps
     assert max(ours for dtype, ours, _ in errors if dtype == torch.float64) < 1e-11
 
 

@@ -1,0 +1,93 @@
+"""Rows that know how uncertain they are: a normal distribution beside each vector.
+
+A cosine gives a precise and a noisy spectrum of one direction the same neighbours.  Here each row has a mean and a
+variance in a few dimensions, too, and two rows are compared by the likelihood that they are of one point: the mutual
+likelihood score of Shi & Jain (2019, arXiv 1904.09658), trained by the contrast.
+"""
+
+import torch
+from torch.nn import functional
+
+from specalign.alignment.objectives import InfoNCE, checked_weight
+from specalign.ops import mutual_likelihood_nce
+
+__all__ = ["MutualLikelihood", "normal_distribution"]
+
+LEAST_VARIANCE = 1e-4  # of a scale that training finds; keeps the ratio of a distance to it in range
+
+
+def normal_distribution(raw):
+    """Means and variances (n, K) of what an encoder gives for them (n, 2 K).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from specalign.alignment.likelihood import normal_distribution
+    >>> mean, variance = normal_distribution(torch.zeros(1, 4))
+    >>> mean, variance.round(decimals=3)
+    (tensor([[0., 0.]]), tensor([[0.6930, 0.6930]]))
+    """
+    mean, spread = raw.tensor_split(2, dim=1)
+    return mean, functional.softplus(spread) + LEAST_VARIANCE
+
+
+class MutualLikelihood(InfoNCE):
+    """`InfoNCE` of the vectors, and of normal distributions beside them, which know how uncertain each row is.
+
+    Embeddings then have the columns ``latent_mean`` and ``latent_variance``, and `specalign.search` and
+    `specalign.metrics.retrieval` order the candidates that cosines find by `specalign.ops.mutual_likelihood`.
+
+    Parameters
+    ----------
+    latent : float
+        Share of the encoders' dimensions that are means; as many are for variances, and the others are the vector.
+    likelihood : float
+        Weight of the contrast of the distributions.
+    initial_scale, max_scale : float
+        See `InfoNCE`.
+
+    Raises
+    ------
+    ValueError
+        The share is not between 0 and a half, or the weight is negative or not finite.
+
+    Examples
+    --------
+    >>> from specalign.alignment.likelihood import MutualLikelihood
+    >>> objective = MutualLikelihood()
+    >>> objective.n_shared(128), objective.n_latent(128), objective.weights
+    (104, 12, {'contrast': 1.0, 'likelihood': 1.0})
+    """
+
+    def __init__(self, latent=3 / 32, likelihood=1.0, initial_scale=15.5, max_scale=200.0):
+        super().__init__(initial_scale, max_scale)
+        if not isinstance(latent, float) or not 0 < latent < 0.5:
+            raise ValueError(f"latent: expected a share between 0 and 0.5, got {latent!r}")
+        self.latent, self.likelihood = latent, checked_weight("likelihood", likelihood)
+
+    @property
+    def weights(self):
+        return {"contrast": 1.0, "likelihood": self.likelihood}
+
+    def config(self):
+        return super().config() | {"latent": self.latent, "likelihood": self.likelihood}
+
+    def terms(self, vectors, stars, decoding=None):
+        found = {name: self.distribution(rows) for name, rows in vectors.items()}
+        losses = [
+            mutual_likelihood_nce(*found[a], *found[b], stars[a], stars[b]) for a, b in self.pairs(vectors, stars)
+        ]
+        likelihood = torch.stack(losses).mean() if losses else self.nothing(vectors)
+        return super().terms(vectors, stars, decoding) | {"likelihood": likelihood}
+
+    def distribution(self, vectors):
+        """Means and variances (n, K) of rows (n, D) as `unit` gives them."""
+        return normal_distribution(vectors[:, vectors.shape[1] - 2 * self.n_latent(vectors.shape[1]) :])
+
+    def recipe(self, dimensions):
+        n = self.n_latent(dimensions)
+        return (
+            f"{super().recipe(dimensions)} The last {2 * n} numbers are a normal distribution: {n} means m, and {n} "
+            f"numbers x of variances v = ln(1 + exp(x)) + {LEAST_VARIANCE:g}. How likely two rows are of one star: "
+            "-1/2 sum((m - m')^2 / (v + v') + ln(2 pi (v + v')))."
+        )

@@ -1,0 +1,130 @@
+"""Vectors with normal distributions beside them: trained, embedded, saved, adapted and told to other programs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from specalign import Aligner, get_encoder, metrics, ops
+from specalign.alignment import export_weights, get_objective
+from specalign.alignment.inputs import encoder_inputs
+from specalign.alignment.likelihood import LEAST_VARIANCE, MutualLikelihood
+from specalign.exceptions import SpecalignWarning
+from specalign.testing import parametrize_objective
+from specalign.tests.alignment.survey import PIXELS, label_table, observe, stars
+
+QUICK = {"progress": False, "accelerator": "cpu"}
+
+
+@parametrize_objective("clip+likelihood", marks={"aligner_learns": pytest.mark.slow})
+def test_contract(check):
+    check()
+
+
+def fitted(n=300, max_epochs=25, **options):
+    prepared = {name: observe(name, stars(n)) for name in ("apogee", "nirspec")}
+    size = {"embed_dim": 16, "width": 32, "depth": 1}
+    encoders = {name: get_encoder("mlp", n_pixels=PIXELS[name], **size) for name in prepared}
+    aligner = Aligner(encoders, embed_dim=16, objective=get_objective("clip+likelihood", latent=0.25))
+    aligner.fit(prepared, max_epochs=max_epochs, batch_size=64, learning_rate=5e-3, **options, **QUICK)
+    return aligner
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.set_num_threads(1)
+    return fitted(labels=label_table(stars(300)))
+
+
+@pytest.fixture(scope="module")
+def held():
+    return {name: observe(name, stars(150, first=5000)) for name in ("apogee", "nirspec")}
+
+
+def test_embeddings_have_distributions(trained, held):
+    table = trained.embed(held["apogee"])
+    assert table.vectors.shape == (150, 8)
+    assert table.latent_mean.shape == table.latent_variance.shape == (150, 4)
+    assert table.latent_variance.min() >= LEAST_VARIANCE
+    assert {"train_likelihood", "val_likelihood"} <= set(trained.history.epochs.colnames)
+    assert trained.history.epochs["val_likelihood"][-1] < trained.history.epochs["val_likelihood"][0]
+
+
+def test_stars_are_found_by_likelihood(trained, held):
+    apogee, nirspec = (trained.embed(rows) for rows in held.values())
+    found = metrics.retrieval(nirspec, apogee)
+    assert found["recall@1"] > 20 * found["chance_recall@1"]
+    assert apogee.search(nirspec, k=2).meta["similarity"] == "likelihood"
+
+
+def test_noisy_spectra_know_that_they_are(trained):
+    clear, noisy = (trained.embed(observe("apogee", stars(60, first=7000), noise=noise)) for noise in (0.01, 0.2))
+    assert np.median(noisy.latent_variance) > 1.5 * np.median(clear.latent_variance)
+
+
+def test_the_loss_is_that_of_the_formula():
+    objective, raw = MutualLikelihood(latent=0.25), torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    vectors = dict(zip("ab", map(objective.unit, raw), strict=True))
+    star = dict.fromkeys("ab", torch.arange(5))
+    parts = [(rows[:, 4:6], functional.softplus(rows[:, 6:]) + LEAST_VARIANCE) for rows in raw]
+    found = objective.terms(vectors, star)
+    torch.testing.assert_close(found["likelihood"], ops.mutual_likelihood_nce(*parts[0], *parts[1]))
+    cosines = [functional.normalize(rows[:, :4], dim=1) for rows in raw]
+    torch.testing.assert_close(found["contrast"], ops.info_nce(*cosines, objective.logit_scale))
+    nothing = objective.terms(vectors, star | {"b": torch.arange(5, 10)})
+    assert float(nothing["likelihood"].detach()) == 0
+
+
+def test_a_loaded_aligner_has_the_same_distributions(trained, held, tmp_path):
+    trained.save(tmp_path / "model")
+    loaded = Aligner.load(tmp_path / "model").embed(held["apogee"])
+    for name in ("vectors", "latent_mean", "latent_variance"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(trained.embed(held["apogee"]), name))
+
+
+def test_the_published_recipe_gives_the_embeddings(trained, held, tmp_path):
+    export_weights(trained, tmp_path / "published", prepared=held)
+    text = json.loads((tmp_path / "published" / "config.json").read_text())["output"]
+    assert "first 8 numbers of the encoder's 16" in text
+    assert "4 means m, and 4 numbers x of variances v = ln(1 + exp(x)) + 0.0001" in text
+    with torch.no_grad():
+        raw = trained.encoders["apogee"](**encoder_inputs(held["apogee"], np.arange(150)))
+    table = trained.embed(held["apogee"])
+    np.testing.assert_allclose(table.vectors, functional.normalize(raw[:, :8], dim=1), atol=1e-6)
+    np.testing.assert_allclose(table.latent_mean, raw[:, 8:12], atol=1e-5)
+    np.testing.assert_allclose(table.latent_variance, np.log1p(np.exp(raw[:, 12:].numpy())) + 1e-4, rtol=1e-4)
+
+
+def test_partners_adapt_the_distributions(trained):
+    some = stars(80, first=9000)
+    rows = observe("nirspec", some, seed=5)
+    rows.flux[:] = np.where(rows.mask, 0, 1 + 1.5 * (rows.flux - 1))
+    partner = {"apogee": observe("apogee", some)}
+    changed = trained.adapt(rows, partners=partner, max_epochs=20, **QUICK)
+    before, after = (
+        metrics.retrieval(model.embed(rows), model.embed(partner["apogee"]))["mrr"] for model in (trained, changed)
+    )
+    assert after > before + 0.05
+    with pytest.warns(SpecalignWarning, match="those of nirspec are not adapted; compare .* similarity='cosine'"):
+        trained.adapt(rows, label_table(some), max_epochs=1, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"latent": 0.5}, "latent: expected a share between 0 and 0.5, got 0.5"),
+        ({"latent": 12}, "latent: expected a share between 0 and 0.5, got 12"),
+        ({"likelihood": -1}, "likelihood: expected a finite weight of at least 0, got -1"),
+        ({"likelihood": True}, "likelihood: expected a finite weight of at least 0, got True"),
+    ],
+)
+def test_unusable_options_are_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        MutualLikelihood(**options)
+
+
+def test_too_few_dimensions_are_refused():
+    with pytest.raises(ValueError, match=r"1 means and variances leave 0 of 2 to share; choose .* a larger embed_dim"):
+        Aligner(["apogee", "nirspec"], embed_dim=2, objective="clip+likelihood")
