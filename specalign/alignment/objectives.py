@@ -12,7 +12,7 @@ from specalign.exceptions import PluginError
 from specalign.ops import info_nce, sigmoid_loss
 from specalign.plugins import check_options, load_plugin
 
-__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "checked_weight", "get_objective"]
+__all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
 
 _CHECKED = set()  # classes whose contract was checked in this process
 
