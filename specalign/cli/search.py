@@ -19,6 +19,12 @@ def add_arguments(parser):
     parser.add_argument(
         "--method", choices=["exact", "pynndescent"], default="exact", help="approximate above a million rows"
     )
+    parser.add_argument(
+        "--similarity",
+        choices=["auto", "cosine", "likelihood"],
+        default="auto",
+        help="what orders them; auto: likelihood where the embeddings have distributions",
+    )
     parser.add_argument("--output", metavar="FILE", help="where the table goes: .ecsv or .csv")
 
 
@@ -29,12 +35,14 @@ def run(arguments):
     from specalign.exceptions import MatchError
 
     queries, gallery = read_embeddings(arguments.queries), read_embeddings(arguments.gallery)
-    neighbours = gallery.search(queries, k=min(int(arguments.k), len(gallery)), method=arguments.method)
+    options = {"method": arguments.method, "similarity": arguments.similarity}
+    neighbours = gallery.search(queries, k=min(int(arguments.k), len(gallery)), **options)
     if arguments.output:
         write_table(neighbours, arguments.output)
-    print_table(neighbours["object_id", "neighbour_object_id", "neighbour_instrument", "rank", "similarity"])
+    shown = ("object_id", "neighbour_object_id", "neighbour_instrument", "rank", "similarity", "log_likelihood")
+    print_table(neighbours[[name for name in shown if name in neighbours.colnames]])
     try:
-        figures = metrics.retrieval(queries, gallery)
+        figures = metrics.retrieval(queries, gallery, similarity=arguments.similarity)
     except MatchError:
         print("no star of the queries is in the gallery, so there is no recall to state")
     else:

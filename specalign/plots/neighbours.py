@@ -233,6 +233,8 @@ def plot_neighbour_map(neighbours, queries, gallery, method="pca", spectrum_ids=
 def plot_similarity(neighbours, ax=None, n=200):
     """Similarity against rank, a line a query, with a mark where a neighbour is the same star.
 
+    Where likelihood orders the neighbours, its logarithm takes the place of the cosine, less that of the best.
+
     Parameters
     ----------
     neighbours : `~astropy.table.QTable`
@@ -259,18 +261,29 @@ def plot_similarity(neighbours, ax=None, n=200):
     chosen = neighbours[np.isin(np.asarray(neighbours["spectrum_id"], str), names)]
     ax = new_axes(ax, width=5.6, height=3.8)
     queries = np.asarray(chosen["spectrum_id"], str)
+    value, title = _compared(chosen)
     for name in names:
-        mine = chosen[queries == name]
-        ax.plot(mine["rank"], mine["similarity"], color=MUTED, linewidth=0.6, alpha=0.6)
-    same = chosen[np.asarray(chosen["neighbour_object_id"] == chosen["object_id"])]
-    found = len(set(same["spectrum_id"].tolist()))
+        mine = queries == name
+        ax.plot(chosen["rank"][mine], value[mine], color=MUTED, linewidth=0.6, alpha=0.6)
+    same = np.asarray(chosen["neighbour_object_id"] == chosen["object_id"])
+    found = len(set(queries[same].tolist()))
     label = f"the same star, of {found} of {len(names)} queries"
-    ax.plot(same["rank"], same["similarity"], "o", color=PALETTE[1], markersize=3.5, label=label, rasterized=True)
-    ax.set(xlabel="Rank [number]", ylabel=unit_label("Cosine similarity", u.dimensionless_unscaled))
+    ax.plot(chosen["rank"][same], value[same], "o", color=PALETTE[1], markersize=3.5, label=label, rasterized=True)
+    ax.set(xlabel="Rank [number]", ylabel=unit_label(title, u.dimensionless_unscaled))
     ax.set_title("Nearest neighbours")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
     return ax.figure
+
+
+def _compared(neighbours):
+    """What ordered the neighbours (rows,), and what it is called."""
+    if "log_likelihood" not in neighbours.colnames:
+        return np.asarray(neighbours["similarity"]), "Cosine similarity"
+    _, query = np.unique(np.asarray(neighbours["spectrum_id"], str), return_inverse=True)
+    best = np.full(query.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(best, query, neighbours["log_likelihood"])
+    return np.asarray(neighbours["log_likelihood"]) - best[query], "ln(likelihood / best)"
 
 
 def _union(queries, gallery):

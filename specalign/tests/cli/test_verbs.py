@@ -198,6 +198,22 @@ def test_search(survey, tmp_path, capsys):
     assert "... 160 more rows" in text
 
 
+def test_search_by_likelihood(survey, tmp_path, capsys):
+    for name in ("nirspec", "apogee"):
+        table = EmbeddingTable.read(survey / "embeddings" / f"{name}.fits")
+        table.latent_mean, table.latent_variance = table.vectors[:, :2], np.full((len(table), 2), 0.1, np.float32)
+        table.write(tmp_path / f"{name}.fits")
+    argv = [tmp_path / "nirspec.fits", "--gallery", tmp_path / "apogee.fits", "--output", tmp_path / "found.ecsv"]
+    assert run("search", *argv) == 0
+    assert "log_likelihood" in capsys.readouterr().out
+    assert QTable.read(tmp_path / "found.ecsv").meta["similarity"] == "likelihood"
+    assert run("search", *argv, "--similarity", "cosine") == 0
+    assert "log_likelihood" not in capsys.readouterr().out
+    plain = survey / "embeddings" / "apogee.fits"
+    assert run("search", tmp_path / "nirspec.fits", "--gallery", plain, "--similarity", "likelihood") == 1
+    assert "expected embeddings with latent_mean" in capsys.readouterr().err
+
+
 def test_search_refuses_another_space(survey, tmp_path, capsys):
     table = EmbeddingTable.read(survey / "embeddings" / "nirspec.fits")
     table.provenance = {**table.provenance, "space": "another"}

@@ -1,5 +1,6 @@
 """Retrieved spectra over queries, and maps of neighbours."""
 
+import dataclasses
 from itertools import pairwise
 
 import astropy.units as u
@@ -9,7 +10,7 @@ from astropy.table import MaskedColumn, Table
 
 from specalign import EmbeddingTable
 from specalign.exceptions import GridMismatchError, MatchError
-from specalign.plots import plot_neighbour_labels, plot_neighbour_map, plot_retrieved, project
+from specalign.plots import plot_neighbour_labels, plot_neighbour_map, plot_retrieved, plot_similarity, project
 from specalign.tests.plots.conftest import make_prepared
 
 
@@ -174,3 +175,17 @@ def test_another_plane_runs_forwards(neighbours, labels):
     assert not ax.xaxis_inverted()
     assert ax.yaxis_inverted()
     assert ax.get_xlabel() == "[Fe/H] [dex]"
+
+
+def test_likelihoods_are_drawn_less_the_best(tables):
+    queries, gallery = (
+        dataclasses.replace(table, latent_mean=table.vectors[:, :2], latent_variance=np.full((len(table), 2), 0.01))
+        for table in tables
+    )
+    found = gallery.search(queries, k=4)
+    ax = plot_similarity(found).axes[0]
+    assert ax.get_ylabel() == "ln(likelihood / best) [dimensionless]"
+    first = found["log_likelihood"][:4]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), first - first[0], atol=1e-6)
+    assert max(line.get_ydata().max() for line in ax.lines) == 0
+    assert plot_similarity(tables[1].search(tables[0])).axes[0].get_ylabel() == "Cosine similarity [dimensionless]"
