@@ -34,8 +34,9 @@ def normal_distribution(raw):
 class MutualLikelihood(InfoNCE):
     """`InfoNCE` of the vectors, and of normal distributions beside them, which know how uncertain each row is.
 
-    Embeddings then have the columns ``latent_mean`` and ``latent_variance``, and `specalign.search` and
-    `specalign.metrics.retrieval` order the candidates that cosines find by `specalign.ops.mutual_likelihood`.
+    Embeddings then have the columns ``latent_mean`` and ``latent_variance``. Searches
+    (`~specalign.analysis.search.search`) and `~specalign.analysis.metrics.retrieval` order the candidates that cosines
+    find by `specalign.ops.mutual_likelihood`.
 
     Parameters
     ----------
