@@ -276,7 +276,8 @@ class Aligner(Displayed):
         Returns
         -------
         EmbeddingTable
-            In the order of the rows.
+            In the order of the rows; with ``latent_mean`` and ``latent_variance`` where the objective makes them
+            (``clip+likelihood``).
 
         Raises
         ------

@@ -6,29 +6,11 @@ likelihood score of Shi & Jain (2019, arXiv 1904.09658), trained by the contrast
 """
 
 import torch
-from torch.nn import functional
 
 from specalign.alignment.objectives import InfoNCE, checked_weight
 from specalign.ops import mutual_likelihood_nce
 
-__all__ = ["MutualLikelihood", "normal_distribution"]
-
-LEAST_VARIANCE = 1e-4  # of a scale that training finds; keeps the ratio of a distance to it in range
-
-
-def normal_distribution(raw):
-    """Means and variances (n, K) of what an encoder gives for them (n, 2 K).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from specalign.alignment.likelihood import normal_distribution
-    >>> mean, variance = normal_distribution(torch.zeros(1, 4))
-    >>> mean, variance.round(decimals=3)
-    (tensor([[0., 0.]]), tensor([[0.6930, 0.6930]]))
-    """
-    mean, spread = raw.tensor_split(2, dim=1)
-    return mean, functional.softplus(spread) + LEAST_VARIANCE
+__all__ = ["MutualLikelihood"]
 
 
 class MutualLikelihood(InfoNCE):
@@ -80,15 +62,3 @@ class MutualLikelihood(InfoNCE):
         ]
         likelihood = torch.stack(losses).mean() if losses else self.nothing(vectors)
         return super().terms(vectors, stars, decoding) | {"likelihood": likelihood}
-
-    def distribution(self, vectors):
-        """Means and variances (n, K) of rows (n, D) as `unit` gives them."""
-        return normal_distribution(vectors[:, vectors.shape[1] - 2 * self.n_latent(vectors.shape[1]) :])
-
-    def recipe(self, dimensions):
-        n = self.n_latent(dimensions)
-        return (
-            f"{super().recipe(dimensions)} The last {2 * n} numbers are a normal distribution: {n} means m, and {n} "
-            f"numbers x of variances v = ln(1 + exp(x)) + {LEAST_VARIANCE:g}. How likely two rows are of one star: "
-            "-1/2 sum((m - m')^2 / (v + v') + ln(2 pi (v + v')))."
-        )

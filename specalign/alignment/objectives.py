@@ -14,6 +14,12 @@ from specalign.plugins import check_options, load_plugin
 
 __all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
 
+LEAST_VARIANCE = 1e-4  # of a scale that training finds; keeps the ratio of a distance to it in range
+DISTRIBUTION = (
+    " The last {1} numbers are a normal distribution: {0} means m, and {0} numbers x of variances v = ln(1 + exp(x)) + "
+    "{2:g}. How likely two rows are of one star: -1/2 sum((m - m')^2 / (v + v') + ln(2 pi (v + v')))."
+)
+
 _CHECKED = set()  # classes whose contract was checked in this process
 
 
@@ -95,6 +101,11 @@ class Objective(nn.Module, Displayed):
         """The dimensions of the vectors that instruments share."""
         return {name: v[:, : self.n_shared(v.shape[1])] for name, v in vectors.items()}
 
+    def distribution(self, vectors):
+        """Means and variances (n, K) of the normal distributions of rows (n, D) as `unit` gives them."""
+        mean, spread = vectors[:, vectors.shape[1] - 2 * self.n_latent(vectors.shape[1]) :].tensor_split(2, dim=1)
+        return mean, nn.functional.softplus(spread) + LEAST_VARIANCE
+
     def recipe(self, dimensions):
         """What another program has to do with what an encoder gives."""
         shared, latent = self.n_shared(dimensions), self.n_latent(dimensions)
@@ -105,7 +116,7 @@ class Objective(nn.Module, Displayed):
         text = f"{vector} Vectors of all instruments are compared by their dot product."
         if private := dimensions - shared - 2 * latent:
             text += f" The next {private}, divided by theirs, are the instrument's own."
-        return text
+        return text + (DISTRIBUTION.format(latent, 2 * latent, LEAST_VARIANCE) if latent else "")
 
     @property
     def logit_scale(self):

@@ -10,7 +10,8 @@ from torch.nn import functional
 from specalign import Aligner, get_encoder, metrics, ops
 from specalign.alignment import export_weights, get_objective
 from specalign.alignment.inputs import encoder_inputs
-from specalign.alignment.likelihood import LEAST_VARIANCE, MutualLikelihood
+from specalign.alignment.likelihood import MutualLikelihood
+from specalign.alignment.objectives import LEAST_VARIANCE
 from specalign.exceptions import SpecalignWarning
 from specalign.testing import parametrize_objective
 from specalign.tests.alignment.survey import PIXELS, label_table, observe, stars
