@@ -291,7 +291,7 @@ class Aligner(Displayed):
         if private and not self._objective.private:
             raise SpecalignError("this aligner has no private dimensions; train one with objective='split'")
         rows, shared = self._embedded(name, prepared), self._objective.n_shared(self.embed_dim)
-        end = self.embed_dim - 2 * self._objective.n_latent(self.embed_dim)
+        end = self._objective.n_vector(self.embed_dim)
         return EmbeddingTable(
             vectors=rows[:, : end if private else shared].numpy(),
             object_id=prepared.object_id,

@@ -84,7 +84,11 @@ class Objective(nn.Module, Displayed):
 
     def n_shared(self, dimensions):
         """How many of a vector's dimensions instruments share."""
-        return dimensions - round(self.private * dimensions) - 2 * self.n_latent(dimensions)
+        return self.n_vector(dimensions) - round(self.private * dimensions)
+
+    def n_vector(self, dimensions):
+        """How many of an encoder's dimensions are the vector, the private ones included."""
+        return dimensions - 2 * self.n_latent(dimensions)
 
     def n_latent(self, dimensions):
         """How many dimensions the normal distributions have; 0 where there are none."""
@@ -92,7 +96,7 @@ class Objective(nn.Module, Displayed):
 
     def unit(self, raw):
         """What an encoder gives (n, D) as vectors whose shared and private parts have unit length each."""
-        ends = [self.n_shared(raw.shape[1]), raw.shape[1] - 2 * self.n_latent(raw.shape[1])]
+        ends = [self.n_shared(raw.shape[1]), self.n_vector(raw.shape[1])]
         shared, private, rest = raw.tensor_split(ends, dim=1)
         parts = [nn.functional.normalize(part, dim=1) for part in (shared, private) if part.shape[1]]
         return torch.cat([*parts, rest] if rest.shape[1] else parts, dim=1)
@@ -103,7 +107,7 @@ class Objective(nn.Module, Displayed):
 
     def distribution(self, vectors):
         """Means and variances (n, K) of the normal distributions of rows (n, D) as `unit` gives them."""
-        mean, spread = vectors[:, vectors.shape[1] - 2 * self.n_latent(vectors.shape[1]) :].tensor_split(2, dim=1)
+        mean, spread = vectors[:, self.n_vector(vectors.shape[1]) :].tensor_split(2, dim=1)
         return mean, nn.functional.softplus(spread) + LEAST_VARIANCE
 
     def recipe(self, dimensions):
@@ -114,7 +118,7 @@ class Objective(nn.Module, Displayed):
         else:
             vector = f"Divide the first {shared} numbers of the encoder's {dimensions} by their Euclidean norm."
         text = f"{vector} Vectors of all instruments are compared by their dot product."
-        if private := dimensions - shared - 2 * latent:
+        if private := self.n_vector(dimensions) - shared:
             text += f" The next {private}, divided by theirs, are the instrument's own."
         return text + (DISTRIBUTION.format(latent, 2 * latent, LEAST_VARIANCE) if latent else "")
 

