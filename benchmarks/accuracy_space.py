@@ -11,14 +11,14 @@ PROBES = ("mlp", "linear", "knn")
 
 
 def train_space(train, labels, seed, encoders=None, **options):
-    """An `~specalign.Aligner` without any option of the training, and what the training took."""
+    """An `~specalign.Aligner` with options, trained without any, and what the training took."""
     start = time.perf_counter()
     aligner = sa.Aligner(encoders or list(train), **options)
     history = aligner.fit(train, labels=labels, seed=seed, progress=False)
     return aligner, {"fit_seconds": time.perf_counter() - start, "epochs": len(history.epochs)}
 
 
-def study_space(train, test, labels, known, seed, use_labels=True, encoders=None):
+def study_space(train, test, labels, known, seed, use_labels=True, encoders=None, **options):
     """Everything that is quoted of one space.
 
     Parameters
@@ -32,8 +32,10 @@ def study_space(train, test, labels, known, seed, use_labels=True, encoders=None
         Give the training stars' labels to the training.
     encoders : dict of str to Encoder or str, optional
         By default those of an aligner.
+    **options
+        Of an aligner; none for the defaults.
     """
-    aligner, facts = train_space(train, labels if use_labels else None, seed, encoders)
+    aligner, facts = train_space(train, labels if use_labels else None, seed, encoders, **options)
     return facts | figures_of(aligner, train, test, labels, known)
 
 

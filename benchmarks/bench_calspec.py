@@ -213,7 +213,7 @@ def limit(pairs):
 
 def aligned(pairs, train, seed, **options):
     """Scores (XP, HST) of a space trained on dict of PreparedSpectra."""
-    aligner = sa.Aligner(["stis", "gaia_xp"])
+    aligner = sa.Aligner(["stis", "gaia_xp"], objective="clip")
     aligner.fit(train, seed=seed, progress=False, **options)
     xp, hst = (aligner.embed(pairs.prepared[key]).vectors for key in ("gaia_xp", "matched"))
     return np.asarray(xp) @ np.asarray(hst).T

@@ -66,7 +66,7 @@ def thinned(train, object_id, study, seed):
 def study_space(survey, instruments, train, seed):
     """One aligner: retrieval in every direction, and labels of every instrument."""
     start = time.perf_counter()
-    aligner = sa.Aligner(list(instruments))
+    aligner = sa.Aligner(list(instruments), objective="clip")
     history = aligner.fit({key: train[key] for key in instruments}, seed=seed, progress=False)
     seconds = time.perf_counter() - start
     known = {key: aligner.embed(train[key]) for key in instruments}

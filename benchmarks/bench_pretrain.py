@@ -128,7 +128,9 @@ def space_row(options, survey, row):
     if row == "space-frozen":
         encoders = {name: encoder.freeze() for name, encoder in encoders.items()}
     used = time.process_time()
-    found = study_space(train, test, survey.labels(names), survey.known(names), survey.seed, False, encoders)
+    found = study_space(
+        train, test, survey.labels(names), survey.known(names), survey.seed, False, encoders, objective="clip"
+    )
     return found | {"cpu_seconds": time.process_time() - used, "threads": torch.get_num_threads()}
 
 

@@ -65,7 +65,7 @@ def study_pair(train, test, labels, names, seed, use_labels, with_baselines):
     start = time.perf_counter()
     known = labels["object_id", *names]
     known.meta.update(labels.meta)
-    aligner = sa.Aligner([a, b])
+    aligner = sa.Aligner([a, b], objective="clip")
     history = aligner.fit(train, labels=known if use_labels else None, seed=seed, progress=False)
     fitted = time.perf_counter() - start
     tables = [{key: aligner.embed(value) for key, value in part.items()} for part in (train, test)]

@@ -56,11 +56,11 @@ class Space:
 
 
 def trained(survey, max_epochs=None):
-    """The space of one survey with the defaults, flux normalised anew, since real spectra have no true continuum."""
+    """The space of one survey by vectors alone, flux normalised anew, since real spectra have no true continuum."""
     seen, train, kept = divided(survey, PAIR)
     survey.forget()
     short, start = {"max_epochs": max_epochs} if max_epochs else {}, time.perf_counter()
-    aligner = sa.Aligner(list(train))
+    aligner = sa.Aligner(list(train), objective="clip")
     aligner.fit(train, labels=survey.labels(PAIR), seed=survey.seed, progress=False, **short)
     facts = {"fit_seconds": time.perf_counter() - start}
     facts |= {"n_train": len(train["nirspec"]), "n_kept": len(kept["nirspec"])}

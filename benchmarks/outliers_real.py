@@ -111,7 +111,7 @@ def nirspec_files(paths, like):
 
 def against(train, held, spectra, name, seed):
     """Scores of spectra, with an aligner and an autoencoder that learned from training stars."""
-    aligner = sa.Aligner(list(train))
+    aligner = sa.Aligner(list(train), objective="clip")
     aligner.fit(train, seed=seed, progress=False)
     encoder = sa.pretrain("autoencoder", train[name], seed=seed, progress=False)
     model = sa.OutlierModel(SCORES, seed=seed)

@@ -39,7 +39,7 @@ def study(shared, n_stars, seed, instruments):
 def scored(prepared, seed):
     """What every method says of the test spectra; embeddings and encoders know the training stars alone."""
     start = time.perf_counter()
-    aligner = sa.Aligner(list(prepared))
+    aligner = sa.Aligner(list(prepared), objective="clip")
     aligner.fit({name: parts["train"] for name, parts in prepared.items()}, seed=seed, progress=False)
     tables = {
         part: sa.EmbeddingTable.concatenate([aligner.embed(parts[part]) for parts in prepared.values()])

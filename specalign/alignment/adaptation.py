@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import warnings
 
 import astropy.units as u
 import numpy as np
@@ -16,16 +15,11 @@ from specalign.alignment.stars import join_prepared, star_labels
 from specalign.data.columns import with_unit
 from specalign.data.loading import check_good_pixels
 from specalign.data.splits import split
-from specalign.exceptions import LabelError, MatchError, SpecalignWarning
+from specalign.exceptions import LabelError, MatchError
 
 __all__ = ["adapt"]
 
 log = logging.getLogger(__name__)
-
-_NOT_ADAPTED = (
-    "labels say nothing of the normal distributions beside the vectors: without partners={{...}}, those of {} are not "
-    "adapted; compare its embeddings by similarity='cosine'"
-)
 
 ENOUGH = 200  # stars of which some can be spared to decide when to stop; the decay alone did better with 30 and 100
 SHARE = 0.2  # of them
@@ -61,7 +55,9 @@ def adapt(
     objective, the label head and the decoders.
 
     What the new spectra should be comes from their labels, through the label head of the space, from spectra of the
-    same stars by other instruments (``partners``), whose vectors are drawn near, or from both.
+    same stars by other instruments (``partners``), whose vectors are drawn near, or from both.  Labels say nothing of
+    the normal distributions that spectra have beside their vectors (``clip+likelihood``): without partners, the new
+    aligner gives none for this instrument, and its spectra are compared by cosine.
 
     The new aligner has a ``space`` of its own.  Tables of the old one are refused there, although the vectors of the
     other instruments are the same: embed those spectra again.
@@ -130,11 +126,6 @@ def adapt(
     ValueError
         There are neither labels nor partners, or a setting is out of its range.
 
-    Warns
-    -----
-    SpecalignWarning
-        The space has normal distributions (``clip+likelihood``), and there are no partners to adapt them to.
-
     References
     ----------
     .. [1] Hu et al. 2021, arXiv 2106.09685.
@@ -183,11 +174,9 @@ def adapt(
     )
     encoder = add_updates(copy.deepcopy(aligner.encoders[name]).train(), method, rank, seed)
     data = TrainingData({name: prepared}, {name: encoder_source(encoder, prepared)}, index, training, held, targets)
-    history = AdaptationHistory(counts=_counts(name, method, prepared, training, held))
+    history = AdaptationHistory(counts=_counts(name, method, spectra, training, held))
     objective, head = _frozen(aligner)
     partners = _others(aligner, name, index, spectra)
-    if objective.latent and not partners:
-        warnings.warn(_NOT_ADAPTED.format(name), SpecalignWarning, stacklevel=3)
     module = AdaptationModule({name: encoder}, objective, head, data, settings, history, partners)
     train(module, accelerator=accelerator, devices=1, progress=progress)
     log.info("%r", history)
@@ -264,9 +253,10 @@ def _split(index, stars, validation, seed):
     return stars[part == "train"], stars[part == "validation"]
 
 
-def _counts(name, method, prepared, training, held):
-    counts = {"training": len(training), "validation": len(held), "rows": len(prepared)}
-    return {"instrument": name, "method": method} | counts
+def _counts(name, method, spectra, training, held):
+    counts = {"training": len(training), "validation": len(held), "rows": len(spectra[name])}
+    partners = sum(len(rows) for other, rows in spectra.items() if other != name)
+    return {"instrument": name, "method": method} | counts | {"partners": partners}
 
 
 def _frozen(aligner):

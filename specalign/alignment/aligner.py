@@ -40,6 +40,7 @@ __all__ = ["Aligner"]
 
 log = logging.getLogger(__name__)
 
+OBJECTIVE = "clip+likelihood"
 LABEL_WEIGHT = 0.5
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
@@ -56,10 +57,14 @@ class Aligner(Displayed):
         A key is the instrument's name, or begins with it where two settings of one instrument are aligned
         (``"nirspec-g140h"``).
     embed_dim : int
-        Dimension of the shared space.
+        What an encoder gives for a spectrum: the dimensions of the shared space and, where the objective has such,
+        those of normal distributions and of private parts, see ``objective``.
     objective : str or `~specalign.alignment.Objective`
-        What the training makes small: the name of a plugin (``"info_nce"``, ``"sigmoid"``, ``"clip+predict"``, ...,
-        or one that is installed), or an objective with options of its own, which is copied.
+        What the training makes small: the name of a plugin, or an objective with options of its own, which is copied.
+        By default the contrast of the vectors and, beside it, of normal distributions that know how uncertain each
+        spectrum is (`~specalign.alignment.likelihood.MutualLikelihood`): of 128 numbers, 104 are the vector, 12 are
+        means and 12 variances.  ``"clip"`` has vectors alone; those of ``"clip+predict"`` and others translate
+        spectra, too.
 
     Attributes
     ----------
@@ -82,7 +87,7 @@ class Aligner(Displayed):
     <Aligner apogee, nirspec: 128 dimensions, not trained>
     """
 
-    def __init__(self, encoders, embed_dim=128, objective="info_nce"):
+    def __init__(self, encoders, embed_dim=128, objective=OBJECTIVE):
         chosen = encoders if isinstance(encoders, dict) else dict.fromkeys(encoders, "mlp")
         if isinstance(encoders, str) or len(chosen) < 2 or len(chosen) != len(encoders):
             raise ValueError(f"expected at least two different instruments, got {encoders!r}")
@@ -98,7 +103,7 @@ class Aligner(Displayed):
 
     def __repr__(self):
         state = f"space {self.space[:12]}" if self.encoders else "not trained"
-        how = "" if (name := self._objective_name()) == "info_nce" else f", {name}"
+        how = "" if (name := self._objective_name()) == OBJECTIVE else f", {name}"
         return f"<Aligner {', '.join(self.instruments)}: {self.embed_dim} dimensions{how}, {state}>"
 
     def _objective_name(self):
@@ -277,7 +282,7 @@ class Aligner(Displayed):
         -------
         EmbeddingTable
             In the order of the rows; with ``latent_mean`` and ``latent_variance`` where the objective makes them
-            (``clip+likelihood``).
+            (``clip+likelihood``), and the instrument was not adapted by labels alone.
 
         Raises
         ------
@@ -301,12 +306,12 @@ class Aligner(Displayed):
             good_fraction=prepared.good_fraction,
             provenance=self._provenance() | ({"space": f"{self.space}+private of {name}"} if private else {}),
             blocks={"shared": (0, shared), "private": (shared, end)} if private else {},
-            **self._distributions(rows),
+            **self._distributions(name, rows),
         )
 
-    def _distributions(self, rows):
+    def _distributions(self, name, rows):
         """Columns of what else the objective makes of each row."""
-        if not self._objective.latent:
+        if not self._objective.latent or self.history.adapted_by_labels(name):
             return {}
         mean, variance = self._objective.distribution(rows)
         return {"latent_mean": mean.numpy(), "latent_variance": variance.numpy()}

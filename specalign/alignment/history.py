@@ -110,6 +110,14 @@ class History(Displayed):
         figure = plot_history(self, ax=ax, **options)
         return figure if ax is None else ax
 
+    def adapted_by_labels(self, name):
+        """Whether an instrument's encoder was adapted last without spectra of other instruments.
+
+        Labels say nothing of the normal distributions beside the vectors, which such an encoder gives wrong.
+        """
+        own = [entry for entry in self.adaptations if entry.counts.get("instrument") == name]
+        return bool(own) and own[-1].counts.get("partners") == 0
+
     def as_dict(self):
         """JSON-like form; NaN becomes None."""
         adapted = {"adaptations": [entry.as_dict() for entry in self.adaptations]} if self.adaptations else {}
@@ -255,7 +263,7 @@ class AdaptationHistory(LabelHistory):
     stopped : str
         Why the training ended.
     counts : dict
-        instrument, method, and how many stars (training, validation) and rows there were.
+        instrument, method, and how many stars (training, validation), rows and partners' rows there were.
 
     Examples
     --------

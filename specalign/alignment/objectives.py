@@ -9,7 +9,7 @@ from torch import nn
 from specalign.display import Displayed
 from specalign.encoders.base import check_buffers, check_config
 from specalign.exceptions import PluginError
-from specalign.ops import info_nce, sigmoid_loss
+from specalign.ops import CANDIDATES, info_nce, mutual_likelihood, sigmoid_loss, topk_similarity
 from specalign.plugins import check_options, load_plugin
 
 __all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
@@ -109,6 +109,20 @@ class Objective(nn.Module, Displayed):
         """Means and variances (n, K) of the normal distributions of rows (n, D) as `unit` gives them."""
         mean, spread = vectors[:, self.n_vector(vectors.shape[1]) :].tensor_split(2, dim=1)
         return mean, nn.functional.softplus(spread) + LEAST_VARIANCE
+
+    def nearest(self, queries, gallery):
+        """Row (Q,) of a gallery that is most like each query, of rows as `unit` gives them.
+
+        By cosine; where rows have normal distributions, by likelihood among those that cosines find.
+        """
+        rows, others = self.shared({"rows": queries, "others": gallery}).values()
+        wanted = min(CANDIDATES, len(gallery)) if self.latent else 1
+        found = topk_similarity(rows, others, wanted).indices
+        if not self.latent:
+            return found[:, 0]
+        theirs = (values[found] for values in self.distribution(gallery))
+        best = mutual_likelihood(*self.distribution(queries), *theirs).argmax(dim=1, keepdim=True)
+        return found.gather(1, best)[:, 0]
 
     def recipe(self, dimensions):
         """What another program has to do with what an encoder gives."""

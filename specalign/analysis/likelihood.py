@@ -11,14 +11,11 @@ import torch
 from specalign import ops
 from specalign.config import limited_threads
 from specalign.exceptions import SpectrumError
+from specalign.ops import CANDIDATES
 
 __all__ = ["CANDIDATES", "SIMILARITIES", "log_likelihood", "uses_likelihood"]
 
 SIMILARITIES = ("auto", "cosine", "likelihood")
-
-#: Rows of the gallery that cosines propose for each query; among 2,000 stars of the mock survey, all of them find no
-#: star more.
-CANDIDATES = 100
 
 BLOCK = 2**22  # numbers of candidates' means that are gathered at a time
 
@@ -87,7 +84,7 @@ def log_likelihood(queries, gallery, rows):
     with limited_threads(torch):
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
-            own = (torch.from_numpy(getattr(queries, name)[block]) for name in queries._LATENT)
-            theirs = (torch.from_numpy(getattr(gallery, name)[rows[block]]) for name in gallery._LATENT)
-            found[block] = ops.mutual_likelihood(*own, *theirs).numpy()
+            own = queries.latent_mean[block], queries.latent_variance[block]
+            theirs = gallery.latent_mean[rows[block]], gallery.latent_variance[rows[block]]
+            found[block] = ops.mutual_likelihood(*map(torch.from_numpy, (*own, *theirs))).numpy()
     return found

@@ -1,13 +1,14 @@
 """Embeddings with the identity, quality and origin of every row."""
 
 import dataclasses
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from astropy.io.registry import UnifiedReadWriteMethod
 
 from specalign.display import html_table
-from specalign.exceptions import GridMismatchError, SpectrumError
+from specalign.exceptions import GridMismatchError, SpecalignWarning, SpectrumError
 from specalign.io.unified import ReadMethod, WriteMethod, register_format
 
 __all__ = ["EmbeddingTable"]
@@ -174,6 +175,11 @@ class EmbeddingTable:
             The parts come from different aligners, grids, mask rules or blocks.
         SpectrumError
             There is no part, a row occurs twice, or an optional column is in some of the parts only.
+
+        Warns
+        -----
+        SpecalignWarning
+            Some of the parts have normal distributions beside their vectors, and some have not: the whole has none.
         """
         parts = list(parts)
         if not parts:
@@ -182,6 +188,7 @@ class EmbeddingTable:
             parts[0].check_same_space(part)
             if part.blocks != parts[0].blocks:
                 raise GridMismatchError(f"blocks {parts[0].blocks} cannot be joined with blocks {part.blocks}")
+        parts = _alike(parts)
         changes = {name: _joined(name, [getattr(part, name) for part in parts]) for name in cls._ROWS}
         provenance = _merged_provenance([part.provenance for part in parts])
         joined = dataclasses.replace(parts[0], provenance=provenance, **changes)
@@ -324,6 +331,21 @@ def _unit_length(vectors, spectrum_id):
         )
     length[np.abs(length - 1) < LENGTH_TOLERANCE] = 1
     return (vectors / length[:, None]).astype(np.float32)
+
+
+def _alike(parts):
+    """Parts of which all have distributions, or none."""
+    without = [part for part in parts if not part.is_probabilistic]
+    if len(without) in (0, len(parts)):
+        return parts
+    names = sorted({name for part in without for name in part.instrument.tolist()})
+    warnings.warn(
+        f"spectra of {', '.join(names) or 'no instrument'} have no normal distributions beside their vectors, so that "
+        f"the joined table has none, and is compared by cosine",
+        SpecalignWarning,
+        stacklevel=3,
+    )
+    return [dataclasses.replace(part, latent_mean=None, latent_variance=None) for part in parts]
 
 
 def _joined(name, values):

@@ -21,9 +21,11 @@ import torch
 
 from specalign.ops import checks, library, likelihood, reference
 from specalign.ops.backends import BACKENDS, check_backend
+from specalign.ops.likelihood import CANDIDATES
 
 __all__ = [
     "BACKENDS",
+    "CANDIDATES",
     "info_nce",
     "masked_similarity",
     "match_rank",
@@ -298,6 +300,7 @@ def mutual_likelihood(mean_x, variance_x, mean_y, variance_y):
     tensor([[-0.5000]])
     """
     checks.check_normals(mean_x, variance_x, mean_y, variance_y)
+    checks.check_positive(variance_x=variance_x, variance_y=variance_y)
     return likelihood.mutual_likelihood(mean_x, variance_x, mean_y, variance_y)
 
 
@@ -307,6 +310,8 @@ def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x=None,
     Parameters
     ----------
     mean_x, variance_x : `~torch.Tensor` (N, K)
+        Variances are positive, which is not checked: a training step would wait for it.  The loss is not finite, or
+        means nothing, where they are not.
     mean_y, variance_y : `~torch.Tensor` (M, K)
     groups_x : integer `~torch.Tensor` (N,), optional
         Equal for rows of one object.  Both groups or none; without them, row i of x and row i of y are the pair.
@@ -320,7 +325,7 @@ def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x=None,
     Raises
     ------
     TypeError, ValueError
-        As `mutual_likelihood`.
+        Arguments that do not fit each other.
 
     Examples
     --------

@@ -39,15 +39,20 @@ def check_rows(**pair):
 
 
 def check_normals(mean_x, variance_x, mean_y, variance_y):
-    """Means and positive variances of one number of dimensions; those of y for all rows of x, or for each."""
+    """Means and variances of one number of dimensions; those of y for all rows of x, or for each."""
     if mean_y.ndim == 3 and len(mean_y) != len(mean_x):
         raise ValueError(f"mean_y: expected candidates of {len(mean_x)} rows, got those of {len(mean_y)}")
     check_rows(mean_x=mean_x, mean_y=mean_y.flatten(0, 1) if mean_y.ndim == 3 else mean_y)
     for name, mean, variance in (("x", mean_x, variance_x), ("y", mean_y, variance_y)):
         if variance.shape != mean.shape:
             raise ValueError(f"variance_{name}: expected shape {tuple(mean.shape)}, got {tuple(variance.shape)}")
+
+
+def check_positive(**variances):
+    """Numbers above 0."""
+    for name, variance in variances.items():
         if not bool((variance > 0).all()):
-            raise ValueError(f"variance_{name}: expected positive numbers, got {float(variance.min())}")
+            raise ValueError(f"{name}: expected positive numbers, got {float(variance.detach().min())}")
 
 
 def check_scalar(name, value):

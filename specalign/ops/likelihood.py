@@ -6,7 +6,11 @@ import torch
 
 from specalign.ops.reference import accumulation_dtype, contrast, positives
 
-__all__ = ["mutual_likelihood", "mutual_likelihood_nce"]
+__all__ = ["CANDIDATES", "mutual_likelihood", "mutual_likelihood_nce"]
+
+#: Rows of a gallery that cosines propose for each query; among 2,000 stars of the mock survey, all of them find no
+#: star more.
+CANDIDATES = 100
 
 
 def mutual_likelihood(mean_x, variance_x, mean_y, variance_y):

@@ -1,5 +1,6 @@
 """What ``config.json`` of a published model says: options, shapes, grids, rules and scalers, in words and numbers."""
 
+from specalign.alignment.history import History
 from specalign.alignment.objectives import get_objective
 from specalign.alignment.origin import software_versions
 from specalign.plugins import load_plugin
@@ -50,8 +51,11 @@ def build_config(kind, description, grids, files, about):
 
 def _recipe(description):
     """What an aligner's objective makes of the encoders' vectors."""
-    objective = description["objective"]
-    return get_objective(objective["name"], **objective["config"]).recipe(description["embed_dim"])
+    objective = get_objective(description["objective"]["name"], **description["objective"]["config"])
+    history = History.from_dict(description["history"])
+    vague = [name for name in description["order"] if objective.latent and history.adapted_by_labels(name)]
+    without = f" Not so for {', '.join(vague)}, adapted by labels, which say nothing of them." if vague else ""
+    return objective.recipe(description["embed_dim"]) + without
 
 
 def _embed_dim(description):

@@ -10,7 +10,6 @@ from specalign.alignment.label_losses import log_label_loss
 from specalign.alignment.training.loop import SpectraModule, check_numbers
 from specalign.alignment.training.optimizer import parameter_groups, warm_cosine
 from specalign.alignment.translation import Decoding
-from specalign.ops import topk_similarity
 
 __all__ = ["AlignmentModule", "Settings"]
 
@@ -120,9 +119,8 @@ class AlignmentModule(SpectraModule):
         return f", logit_scale {self.logit_scale:.3g}"
 
     def epoch_row(self):
-        validated = [(loss, self.objective.shared(vectors), stars) for loss, vectors, stars in self.validated]
         row = {
-            "recall@1": _recall(validated) if validated else math.nan,
+            "recall@1": _recall(self.validated, self.objective) if self.validated else math.nan,
             "logit_scale": self.logit_scale,
             "learning_rate": self.optimizers().param_groups[0]["lr"],
         }
@@ -157,7 +155,7 @@ def _means(kept):
     return {name: float(np.mean([terms[name] for terms in kept if name in terms])) for name in sorted(names)}
 
 
-def _recall(validated):
+def _recall(validated, objective):
     """Mean recall@1 over the ordered pairs of instruments; a hit is any row of the same star."""
     names = sorted({name for _, vectors, _ in validated for name in vectors})
     joined = {
@@ -168,6 +166,6 @@ def _recall(validated):
     for query, gallery in ((a, b) for a in names for b in names if a != b):
         known = torch.isin(joined[query][1], joined[gallery][1])
         if bool(known.any()):
-            nearest = topk_similarity(joined[query][0][known], joined[gallery][0], 1).indices[:, 0]
+            nearest = objective.nearest(joined[query][0][known], joined[gallery][0])
             hits.append(float((joined[gallery][1][nearest] == joined[query][1][known]).double().mean()))
     return float(np.mean(hits)) if hits else math.nan

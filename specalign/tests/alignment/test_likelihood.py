@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from specalign import Aligner, get_encoder, metrics, ops
+from specalign import Aligner, EmbeddingTable, get_encoder, metrics, ops
 from specalign.alignment import export_weights, get_objective
 from specalign.alignment.inputs import encoder_inputs
 from specalign.alignment.likelihood import MutualLikelihood
-from specalign.alignment.objectives import LEAST_VARIANCE
+from specalign.alignment.objectives import LEAST_VARIANCE, InfoNCE
 from specalign.exceptions import SpecalignWarning
 from specalign.testing import parametrize_objective
 from specalign.tests.alignment.survey import PIXELS, label_table, observe, stars
@@ -108,8 +108,38 @@ def test_partners_adapt_the_distributions(trained):
         metrics.retrieval(model.embed(rows), model.embed(partner["apogee"]))["mrr"] for model in (trained, changed)
     )
     assert after > before + 0.05
-    with pytest.warns(SpecalignWarning, match="those of nirspec are not adapted; compare .* similarity='cosine'"):
-        trained.adapt(rows, label_table(some), max_epochs=1, **QUICK)
+
+
+def test_labels_say_nothing_of_distributions(trained, held, tmp_path):
+    some = stars(40, first=9000)
+    rows, partner = observe("nirspec", some, seed=5), {"apogee": observe("apogee", some)}
+    told = trained.adapt(rows, label_table(some), max_epochs=1, **QUICK)
+    told.save(tmp_path / "told")
+    for model in (told, Aligner.load(tmp_path / "told")):
+        apogee, nirspec = (model.embed(held[name]) for name in ("apogee", "nirspec"))
+        assert apogee.is_probabilistic
+        assert not nirspec.is_probabilistic
+        assert apogee.search(nirspec, k=1).meta["similarity"] == "cosine"
+    export_weights(told, tmp_path / "published", prepared=held)
+    text = json.loads((tmp_path / "published" / "config.json").read_text())["output"]
+    assert text.endswith("Not so for nirspec, adapted by labels, which say nothing of them.")
+    with pytest.warns(SpecalignWarning, match="spectra of nirspec have no normal distributions .* compared by cosine"):
+        assert not EmbeddingTable.concatenate([apogee, nirspec]).is_probabilistic
+    again = told.adapt(rows, partners=partner, max_epochs=1, **QUICK)
+    assert again.embed(held["nirspec"]).is_probabilistic
+    both = trained.adapt(rows, label_table(some), partners=partner, max_epochs=1, **QUICK)
+    assert both.embed(held["nirspec"]).is_probabilistic
+
+
+def test_the_most_like_row_is_the_most_likely_one(trained, held):
+    objective = trained._objective
+    rows = {name: trained._embedded(name, held[name]) for name in ("apogee", "nirspec")}
+    tables = {name: trained.embed(held[name]) for name in rows}
+    found = tables["apogee"].search(tables["nirspec"], k=1)["neighbour_row"]
+    assert objective.nearest(rows["nirspec"], rows["apogee"]).tolist() == found.tolist()
+    cosine = tables["apogee"].search(tables["nirspec"], k=1, similarity="cosine")["neighbour_row"]
+    nearest = InfoNCE().nearest(*(torch.from_numpy(tables[name].vectors) for name in ("nirspec", "apogee")))
+    assert nearest.tolist() == cosine.tolist() != found.tolist()
 
 
 @pytest.mark.parametrize(
