@@ -40,7 +40,8 @@ def check_objective_choice(objective, embed_dim):
     if shared < 1 or (built.private and shared == embed_dim):
         raise ValueError(
             f"objective: a share of {built.private:g} private dimensions and {built.n_latent(embed_dim)} means and "
-            f"variances leave {shared} of {embed_dim} to share; choose another share, or a larger embed_dim"
+            f"variances leave {shared} of {embed_dim} to share; choose another share, a larger embed_dim, or "
+            f"objective='clip'"
         )
 
 

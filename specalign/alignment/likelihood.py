@@ -22,8 +22,9 @@ class MutualLikelihood(InfoNCE):
 
     Parameters
     ----------
-    latent : float
-        Share of the encoders' dimensions that are means; as many are for variances, and the others are the vector.
+    latent : int
+        How many of the encoders' dimensions are means, a quarter of them at most; as many are for variances, and the
+        others are the vector.
     likelihood : float
         Weight of the contrast of the distributions.
     initial_scale, max_scale : float
@@ -32,7 +33,7 @@ class MutualLikelihood(InfoNCE):
     Raises
     ------
     ValueError
-        The share is not between 0 and a half, or the weight is negative or not finite.
+        The number is not a positive integer, or the weight is negative or not finite.
 
     Examples
     --------
@@ -42,10 +43,10 @@ class MutualLikelihood(InfoNCE):
     (104, 12, {'contrast': 1.0, 'likelihood': 1.0})
     """
 
-    def __init__(self, latent=3 / 32, likelihood=1.0, initial_scale=15.5, max_scale=200.0):
+    def __init__(self, latent=12, likelihood=1.0, initial_scale=15.5, max_scale=200.0):
         super().__init__(initial_scale, max_scale)
-        if not isinstance(latent, float) or not 0 < latent < 0.5:
-            raise ValueError(f"latent: expected a share between 0 and 0.5, got {latent!r}")
+        if isinstance(latent, bool) or not isinstance(latent, int) or latent < 1:
+            raise ValueError(f"latent: expected a number of dimensions, at least 1, got {latent!r}")
         self.latent, self.likelihood = latent, checked_weight("likelihood", likelihood)
 
     @property

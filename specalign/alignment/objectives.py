@@ -9,7 +9,8 @@ from torch import nn
 from specalign.display import Displayed
 from specalign.encoders.base import check_buffers, check_config
 from specalign.exceptions import PluginError
-from specalign.ops import CANDIDATES, info_nce, mutual_likelihood, sigmoid_loss, topk_similarity
+from specalign.ops import info_nce, mutual_likelihood, sigmoid_loss, topk_similarity
+from specalign.ops.likelihood import CANDIDATES
 from specalign.plugins import check_options, load_plugin
 
 __all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
@@ -54,9 +55,9 @@ class Objective(nn.Module, Displayed):
     reconstruct = predict = 0.0
     #: Share of a vector's dimensions, the last ones, that are an instrument's own, and not compared.
     private = 0.0
-    #: Share of the dimensions that are means of a normal distribution, which each row then has beside its vector; as
-    #: many more are for its variances.  They are the last ones, and not of the vector.
-    latent = 0.0
+    #: How many of the dimensions, a quarter of them at most, are means of a normal distribution, which each row then
+    #: has beside its vector; as many more are for its variances.  They are the last ones, and not of the vector.
+    latent = 0
 
     @property
     def decodes(self):
@@ -92,7 +93,7 @@ class Objective(nn.Module, Displayed):
 
     def n_latent(self, dimensions):
         """How many dimensions the normal distributions have; 0 where there are none."""
-        return max(1, round(self.latent * dimensions)) if self.latent else 0
+        return min(self.latent, max(1, dimensions // 4)) if self.latent else 0
 
     def unit(self, raw):
         """What an encoder gives (n, D) as vectors whose shared and private parts have unit length each."""

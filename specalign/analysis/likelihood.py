@@ -11,7 +11,7 @@ import torch
 from specalign import ops
 from specalign.config import limited_threads
 from specalign.exceptions import SpectrumError
-from specalign.ops import CANDIDATES
+from specalign.ops.likelihood import CANDIDATES
 
 __all__ = ["CANDIDATES", "SIMILARITIES", "log_likelihood", "uses_likelihood"]
 

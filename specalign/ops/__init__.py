@@ -21,11 +21,9 @@ import torch
 
 from specalign.ops import checks, library, likelihood, reference
 from specalign.ops.backends import BACKENDS, check_backend
-from specalign.ops.likelihood import CANDIDATES
 
 __all__ = [
     "BACKENDS",
-    "CANDIDATES",
     "info_nce",
     "masked_similarity",
     "match_rank",

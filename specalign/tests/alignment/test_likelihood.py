@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from specalign import Aligner, EmbeddingTable, get_encoder, metrics, ops
-from specalign.alignment import export_weights, get_objective
+from specalign.alignment import export_weights
 from specalign.alignment.inputs import encoder_inputs
 from specalign.alignment.likelihood import MutualLikelihood
 from specalign.alignment.objectives import LEAST_VARIANCE, InfoNCE
@@ -28,7 +28,7 @@ def fitted(n=300, max_epochs=25, **options):
     prepared = {name: observe(name, stars(n)) for name in ("apogee", "nirspec")}
     size = {"embed_dim": 16, "width": 32, "depth": 1}
     encoders = {name: get_encoder("mlp", n_pixels=PIXELS[name], **size) for name in prepared}
-    aligner = Aligner(encoders, embed_dim=16, objective=get_objective("clip+likelihood", latent=0.25))
+    aligner = Aligner(encoders, embed_dim=16, objective="clip+likelihood")
     aligner.fit(prepared, max_epochs=max_epochs, batch_size=64, learning_rate=5e-3, **options, **QUICK)
     return aligner
 
@@ -66,7 +66,7 @@ def test_noisy_spectra_know_that_they_are(trained):
 
 
 def test_the_loss_is_that_of_the_formula():
-    objective, raw = MutualLikelihood(latent=0.25), torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    objective, raw = MutualLikelihood(), torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
     vectors = dict(zip("ab", map(objective.unit, raw), strict=True))
     star = dict.fromkeys("ab", torch.arange(5))
     parts = [(rows[:, 4:6], functional.softplus(rows[:, 6:]) + LEAST_VARIANCE) for rows in raw]
@@ -145,8 +145,9 @@ def test_the_most_like_row_is_the_most_likely_one(trained, held):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"latent": 0.5}, "latent: expected a share between 0 and 0.5, got 0.5"),
-        ({"latent": 12}, "latent: expected a share between 0 and 0.5, got 12"),
+        ({"latent": 0.5}, "latent: expected a number of dimensions, at least 1, got 0.5"),
+        ({"latent": 0}, "latent: expected a number of dimensions, at least 1, got 0"),
+        ({"latent": True}, "latent: expected a number of dimensions, at least 1, got True"),
         ({"likelihood": -1}, "likelihood: expected a finite weight of at least 0, got -1"),
         ({"likelihood": True}, "likelihood: expected a finite weight of at least 0, got True"),
     ],
