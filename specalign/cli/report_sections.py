@@ -15,6 +15,10 @@ QUERIES = 4
 
 ONE_INSTRUMENT = "Left out: there are no test spectra of two instruments to compare."
 NO_LABELS = "Left out: no catalogue of labels was given."
+ORDERS = {
+    "cosine": "in the order of their cosines",
+    "likelihood": "in the order of how likely they are of the same star, given how uncertain both spectra are",
+}
 
 
 def write(path, outcome):
@@ -126,8 +130,9 @@ def _lookalikes(outcome, neighbours):
             figure = plot_neighbours(neighbours, *spectra, spectrum_id=name)
         figures.append((figure, f"A query and the spectra that are most like it; its own star {place}."))
     text = (
-        f"The {outcome.gallery} spectra that lie nearest to the {outcome.query} spectrum of a star in the shared "
-        "space, drawn over it. The cosine is that of the two embeddings: 1 is the same direction, 0 is unrelated. Each "
+        f"The {outcome.gallery} spectra that are most like the {outcome.query} spectrum of a star in the shared space, "
+        f"drawn over it, {ORDERS[neighbours.meta['similarity']]}. The cosine is that of the two embeddings: 1 is the "
+        "same direction, 0 is unrelated. Each "
         "spectrum is shown at its own resolution, so that lines of the sharper instrument are deeper also for the same "
         "star, and in the frame in which it was prepared, so that lines are shifted where a velocity was not known."
     )
