@@ -40,7 +40,7 @@ __all__ = ["Aligner"]
 
 log = logging.getLogger(__name__)
 
-OBJECTIVE = "clip+likelihood"
+OBJECTIVE = "info_nce"
 LABEL_WEIGHT = 0.5
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
@@ -61,10 +61,9 @@ class Aligner(Displayed):
         those of normal distributions and of private parts, see ``objective``.
     objective : str or `~specalign.alignment.Objective`
         What the training makes small: the name of a plugin, or an objective with options of its own, which is copied.
-        By default the contrast of the vectors and, beside it, of normal distributions that know how uncertain each
-        spectrum is (`~specalign.alignment.likelihood.MutualLikelihood`): of 128 numbers, 104 are the vector, 12 are
-        means and 12 variances.  ``"clip"`` has vectors alone; those of ``"clip+predict"`` and others translate
-        spectra, too.
+        By default the contrast of the vectors.  ``"clip+likelihood"`` has normal distributions beside them, which know
+        how uncertain each spectrum is (`~specalign.alignment.likelihood.MutualLikelihood`); the vectors of
+        ``"clip+predict"`` and others translate spectra, too.
 
     Attributes
     ----------

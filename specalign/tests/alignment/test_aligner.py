@@ -74,13 +74,12 @@ def test_the_history_tells_what_happened(trained):
     assert f"of {held} stars>" in repr(trained.history)
 
 
-def test_labels_can_be_read_off_the_space():
-    trained = fitted(pair(400), label_table(stars(400)), max_epochs=50)
+def test_labels_can_be_read_off_the_space(trained):
     new = observe("apogee", stars(200, first=1000), seed=5)
     head = trained._head(torch.tensor(trained.embed(new).vectors)).detach().numpy()
     teff = head[:, 0] * trained._labels.std[0] + trained._labels.mean[0]
     true = label_table(stars(200, first=1000))["teff"].value
-    assert np.corrcoef(teff, true)[0, 1] > 0.5
+    assert np.corrcoef(teff, true)[0, 1] > 0.8
 
 
 def test_an_embedding_table_keeps_rows_and_their_origin(trained):
@@ -98,7 +97,7 @@ def test_an_embedding_table_keeps_rows_and_their_origin(trained):
 
 
 def test_no_rows_embed_to_no_rows(trained):
-    assert trained.embed(observe("apogee", stars(3))[:0]).vectors.shape == (0, 4)
+    assert trained.embed(observe("apogee", stars(3))[:0]).vectors.shape == (0, 8)
 
 
 def test_what_hides_under_the_mask_never_matters():
@@ -210,7 +209,7 @@ def test_three_instruments_with_gaps():
     }
     aligner = fitted(prepared)
     assert aligner.history.counts["rows"] == {"apogee": 90, "nirspec": 160, "gaia_xp": 40}
-    assert {aligner.embed(rows).vectors.shape[1] for rows in prepared.values()} == {4}
+    assert {aligner.embed(rows).vectors.shape[1] for rows in prepared.values()} == {8}
 
 
 def test_pairs_join_two_catalogues():
@@ -271,7 +270,7 @@ def test_the_weight_of_the_labels_is_that_of_their_error_in_the_loss():
     labels, rest = label_table(stars(120)), {"learning_rate": 0.0, "max_epochs": 1}
     epochs = [fitted(labels=labels, label_weight=weight, **rest).history.epochs[0] for weight in (0.0, 10.0, 20.0)]
     losses = np.array([[epoch["train_loss"], epoch["val_loss"]] for epoch in epochs])
-    assert (np.abs(losses[1] - losses[0]) > 0.01).all()
+    assert (np.abs(losses[1] - losses[0]) > 0.05).all()
     np.testing.assert_allclose(losses[2] - losses[0], 2 * (losses[1] - losses[0]), rtol=1e-4)
 
 

@@ -28,7 +28,7 @@ def survey(tmp_path_factory):
     labels = sa.read_labels(paths["labels"])
     training = {n: rows[np.isin(rows.object_id, labels["object_id"][:N_TRAIN])] for n, rows in prepared.items()}
     test = {n: rows[np.isin(rows.object_id, labels["object_id"][N_TRAIN:])] for n, rows in prepared.items()}
-    aligner = sa.Aligner(["nirspec", "gaia_xp"], embed_dim=64)
+    aligner = sa.Aligner(["nirspec", "gaia_xp"], embed_dim=32)
     aligner.fit(training, max_epochs=12, batch_size=64, progress=False, accelerator="cpu")
     return types.SimpleNamespace(paths=paths, training=training, test=test, labels=labels, aligner=aligner)
 

@@ -85,9 +85,9 @@ def test_every_label_says_what_it_is_worth(model, survey):
 
 
 def test_labels_outside_those_of_the_training_are_named(survey):
-    """How far a linear model goes beyond its labels hangs on the space; with one of the limits, some stars are."""
+    """How far a linear model goes beyond its labels hangs on the space; with either limit some stars are beyond it."""
     found = 0
-    for limit in (4400, 4600, 4800, 5000):
+    for limit in (4600, 4800):
         cool = survey.labels[survey.labels["teff"] < limit * u.K]
         table = build(survey, labels=cool, method="linear", names=["teff"]).predict(survey.test["nirspec"])
         low, high = np.min(cool["teff"].value), np.max(cool["teff"].value)
