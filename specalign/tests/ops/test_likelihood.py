@@ -89,3 +89,8 @@ MEAN, VARIANCE = normals(3)
 def test_what_does_not_fit_is_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         mutual_likelihood(*arguments)
+
+
+def test_a_loss_of_what_is_not_finite_is_not_finite():
+    """A training that diverges names its rows and stops; an error of this op would hide which they are."""
+    assert not mutual_likelihood_nce(MEAN * torch.nan, VARIANCE * torch.nan, MEAN, VARIANCE).isfinite()
