@@ -132,9 +132,9 @@ def _lookalikes(outcome, neighbours):
     text = (
         f"The {outcome.gallery} spectra that are most like the {outcome.query} spectrum of a star in the shared space, "
         f"drawn over it, {ORDERS[neighbours.meta['similarity']]}. The cosine is that of the two embeddings: 1 is the "
-        "same direction, 0 is unrelated. Each "
-        "spectrum is shown at its own resolution, so that lines of the sharper instrument are deeper also for the same "
-        "star, and in the frame in which it was prepared, so that lines are shifted where a velocity was not known."
+        "same direction, 0 is unrelated. Each spectrum is shown at its own resolution, so that lines of the sharper "
+        "instrument are deeper also for the same star, and in the frame in which it was prepared, so that lines are "
+        "shifted where a velocity was not known."
     )
     return Section("Look-alikes", text, figures=figures)
 
