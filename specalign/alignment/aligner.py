@@ -40,7 +40,7 @@ __all__ = ["Aligner"]
 
 log = logging.getLogger(__name__)
 
-OBJECTIVE = "info_nce"
+OBJECTIVE = "clip+likelihood"
 LABEL_WEIGHT = 0.5
 NOISE = 2.0  # of 0.5 to 2, the larger generalised better on mock surveys
 
@@ -61,9 +61,10 @@ class Aligner(Displayed):
         those of normal distributions and of private parts, see ``objective``.
     objective : str or `~specalign.alignment.Objective`
         What the training makes small: the name of a plugin, or an objective with options of its own, which is copied.
-        By default the contrast of the vectors.  ``"clip+likelihood"`` has normal distributions beside them, which know
-        how uncertain each spectrum is (`~specalign.alignment.likelihood.MutualLikelihood`); the vectors of
-        ``"clip+predict"`` and others translate spectra, too.
+        By default the contrast of the vectors and, beside it, of normal distributions that know how uncertain each
+        spectrum is (`~specalign.alignment.likelihood.MutualLikelihood`): of 128 numbers, 104 are the vector, 12 are
+        means and 12 variances.  ``"clip"`` has vectors alone; those of ``"clip+predict"`` and others translate
+        spectra, too.
 
     Attributes
     ----------
@@ -308,6 +309,7 @@ class Aligner(Displayed):
             **self._distributions(name, rows),
         )
 
+    @torch.no_grad()
     def _distributions(self, name, rows):
         """Columns of what else the objective makes of each row."""
         if not self._objective.latent or self.history.adapted_by_labels(name):
@@ -329,6 +331,8 @@ class Aligner(Displayed):
     def _provenance(self):
         scaled = self._objective is not None and self._objective.has_scale
         scale = {"logit_scale": float(self._objective.logit_scale.detach())} if scaled else {}
+        if self._objective is not None and self._objective.latent:
+            scale["likelihood_scale"] = float(self._objective.likelihood_scale.detach())
         return scale | {
             "space": self.space,
             "grids": {name: record.grid_digest for name, record in self._records.items()},

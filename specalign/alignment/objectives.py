@@ -15,10 +15,12 @@ from specalign.plugins import check_options, load_plugin
 
 __all__ = ["InfoNCE", "Objective", "Sigmoid", "check_objective", "get_objective"]
 
+LEAST_SQUARE = 1e-12
 LEAST_VARIANCE = 1e-4  # of a scale that training finds; keeps the ratio of a distance to it in range
 DISTRIBUTION = (
-    " The last {1} numbers are a normal distribution: {0} means m, and {0} numbers x of variances v = ln(1 + exp(x)) + "
-    "{2:g}. How likely two rows are of one star: -1/2 sum((m - m')^2 / (v + v') + ln(2 pi (v + v')))."
+    " The last {1} numbers, divided by the root mean square of all {2}, are a normal distribution: {0} numbers y of "
+    "means m = {3}, and {0} numbers x of variances v = ln(1 + exp({4})) + {5:g}. How likely two rows are of one star: "
+    "-1/2 sum((m - m')^2 / (v + v') + ln(2 pi (v + v'))){6}"
 )
 
 _CHECKED = set()  # classes whose contract was checked in this process
@@ -55,7 +57,7 @@ class Objective(nn.Module, Displayed):
     reconstruct = predict = 0.0
     #: Share of a vector's dimensions, the last ones, that are an instrument's own, and not compared.
     private = 0.0
-    #: How many of the dimensions, a quarter of them at most, are means of a normal distribution, which each row then
+    #: How many of the dimensions, an eighth of them at most, are means of a normal distribution, which each row then
     #: has beside its vector; as many more are for its variances.  They are the last ones, and not of the vector.
     latent = 0
 
@@ -93,14 +95,19 @@ class Objective(nn.Module, Displayed):
 
     def n_latent(self, dimensions):
         """How many dimensions the normal distributions have; 0 where there are none."""
-        return min(self.latent, max(1, dimensions // 4)) if self.latent else 0
+        return min(self.latent, max(1, dimensions // 8)) if self.latent else 0
 
     def unit(self, raw):
-        """What an encoder gives (n, D) as vectors whose shared and private parts have unit length each."""
+        """What an encoder gives (n, D) as vectors whose shared and private parts have unit length each.
+
+        The numbers of distributions are in units of the root mean square of all: encoders begin at sizes of their own.
+        """
         ends = [self.n_shared(raw.shape[1]), self.n_vector(raw.shape[1])]
         shared, private, rest = raw.tensor_split(ends, dim=1)
         parts = [nn.functional.normalize(part, dim=1) for part in (shared, private) if part.shape[1]]
-        return torch.cat([*parts, rest] if rest.shape[1] else parts, dim=1)
+        if rest.shape[1]:
+            parts.append(rest / (raw.square().mean(dim=1, keepdim=True) + LEAST_SQUARE).sqrt())
+        return torch.cat(parts, dim=1)
 
     def shared(self, vectors):
         """The dimensions of the vectors that instruments share."""
@@ -118,12 +125,12 @@ class Objective(nn.Module, Displayed):
         """
         rows, others = self.shared({"rows": queries, "others": gallery}).values()
         wanted = min(CANDIDATES, len(gallery)) if self.latent else 1
-        found = topk_similarity(rows, others, wanted).indices
+        cosine, found = topk_similarity(rows, others, wanted)
         if not self.latent:
             return found[:, 0]
         theirs = (values[found] for values in self.distribution(gallery))
-        best = mutual_likelihood(*self.distribution(queries), *theirs).argmax(dim=1, keepdim=True)
-        return found.gather(1, best)[:, 0]
+        likelihood = self.likelihood_scale * (cosine - 1) + mutual_likelihood(*self.distribution(queries), *theirs)
+        return found.gather(1, likelihood.argmax(dim=1, keepdim=True))[:, 0]
 
     def recipe(self, dimensions):
         """What another program has to do with what an encoder gives."""
@@ -135,7 +142,19 @@ class Objective(nn.Module, Displayed):
         text = f"{vector} Vectors of all instruments are compared by their dot product."
         if private := self.n_vector(dimensions) - shared:
             text += f" The next {private}, divided by theirs, are the instrument's own."
-        return text + (DISTRIBUTION.format(latent, 2 * latent, LEAST_VARIANCE) if latent else "")
+        return text + (self.latent_recipe(latent, dimensions) if latent else "")
+
+    def latent_recipe(self, latent, dimensions):
+        """The part of `recipe` that tells of normal distributions."""
+        return DISTRIBUTION.format(latent, 2 * latent, dimensions, "y", "x", LEAST_VARIANCE, ".")
+
+    @property
+    def likelihood_scale(self):
+        """What multiplies (cosine - 1) in the logarithm of the likelihood of rows with distributions (0-d tensor).
+
+        One over the variance, in each dimension, of the difference of two vectors of one star; 0 leaves vectors out.
+        """
+        return torch.zeros(())
 
     @property
     def logit_scale(self):

@@ -54,8 +54,11 @@ def uses_likelihood(similarity, queries, gallery):
     return both and similarity != "cosine"
 
 
-def log_likelihood(queries, gallery, rows):
+def log_likelihood(queries, gallery, rows, cosine):
     """Logarithm of the likelihood that each query is of the star of some rows of a gallery.
+
+    That of the distributions (`specalign.ops.mutual_likelihood`) and that of the vectors, ``likelihood_scale``
+    (cosine - 1); see `~specalign.EmbeddingTable.likelihood_scale`.
 
     Parameters
     ----------
@@ -63,6 +66,8 @@ def log_likelihood(queries, gallery, rows):
         Of one space, with distributions.
     rows : (Q, C) int
         Of the gallery, for each query.
+    cosine : (Q, C) float32
+        Of the vectors of those pairs.
 
     Returns
     -------
@@ -75,16 +80,16 @@ def log_likelihood(queries, gallery, rows):
     >>> from specalign.analysis.likelihood import log_likelihood
     >>> given = {"latent_mean": [[0.0], [1.0]], "latent_variance": [[0.5], [0.5]]}
     >>> table = EmbeddingTable(np.eye(2), ["a", "b"], ["a-1", "b-1"], "apogee", [50] * 2, [1] * 2, **given)
-    >>> log_likelihood(table, table, np.array([[0, 1], [0, 1]])).round(2)
+    >>> log_likelihood(table, table, np.array([[0, 1], [0, 1]]), np.eye(2)).round(2)
     array([[-0.92, -1.42],
            [-1.42, -0.92]], dtype=float32)
     """
-    found = np.empty(rows.shape, np.float32)
+    found = (gallery.likelihood_scale * (cosine - 1)).astype(np.float32)
     step = max(1, BLOCK // max(1, rows.shape[1] * gallery.latent_mean.shape[1]))
     with limited_threads(torch):
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
             own = queries.latent_mean[block], queries.latent_variance[block]
             theirs = gallery.latent_mean[rows[block]], gallery.latent_variance[rows[block]]
-            found[block] = ops.mutual_likelihood(*map(torch.from_numpy, (*own, *theirs))).numpy()
+            found[block] += ops.mutual_likelihood(*map(torch.from_numpy, (*own, *theirs))).numpy()
     return found

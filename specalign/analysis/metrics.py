@@ -83,8 +83,9 @@ def retrieval(query_table, gallery_table, ks=(1, 5, 10), similarity="auto"):
 
 def _likely_rank(queries, gallery, match, rank):
     """Ranks (Q,) of matches where the candidates that cosines find are ordered by likelihood."""
-    candidates = ops.topk_similarity(queries.vectors, gallery.vectors, min(CANDIDATES, len(gallery))).indices.numpy()
-    found = log_likelihood(queries, gallery, candidates)
+    nearest = ops.topk_similarity(queries.vectors, gallery.vectors, min(CANDIDATES, len(gallery)))
+    cosine, candidates = (part.numpy() for part in nearest)
+    found = log_likelihood(queries, gallery, candidates, cosine)
     place = (candidates == match[:, None]).argmax(axis=1)
     own = np.take_along_axis(found, place[:, None], axis=1)
     before = (found > own) | ((found == own) & (np.arange(found.shape[1]) < place[:, None]))

@@ -160,7 +160,7 @@ def search(gallery, queries, k=10, method="exact", *, similarity="auto", seed=0)
 
 def _most_likely(gallery, queries, cosine, rows, k):
     """Cosines, rows and logarithms of likelihoods (Q, k) of the most likely candidates."""
-    found = log_likelihood(queries, gallery, rows)
+    found = log_likelihood(queries, gallery, rows, cosine)
     order = np.argsort(-found, axis=1, kind="stable")[:, :k]
     return (np.take_along_axis(values, order, axis=1) for values in (cosine, rows, found))
 

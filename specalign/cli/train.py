@@ -37,7 +37,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--freeze", nargs="+", default=[], metavar="INSTRUMENT", help="whose pre-trained encoder trains its head alone"
     )
-    parser.add_argument("--objective", default="info_nce", metavar="NAME", help="what the training makes small")
+    parser.add_argument("--objective", default="clip+likelihood", metavar="NAME", help="what the training makes small")
     add_label_file(parser, required=False)
     parser.add_argument("--embed-dim", type=PositiveInt, default=128, help="length of the vectors")
     parser.add_argument("--max-epochs", type=PositiveInt, default=30, help="times that every star is seen at most")

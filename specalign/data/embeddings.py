@@ -38,7 +38,8 @@ class EmbeddingTable:
         Signal to noise a pixel, and the share of good pixels.
     provenance : dict
         JSON-like.  ``space`` names the shared space (the digest of the aligner's weights), ``logit_scale`` is the
-        multiplier of its cosines; ``grids`` and ``mask_versions`` give a text an instrument.
+        multiplier of its cosines, ``likelihood_scale`` that beside distributions; ``grids`` and ``mask_versions`` give
+        a text an instrument.
     concentration : (N,) float32, optional
         How sure the encoder is of the direction.
     in_domain : (N,) bool, optional
@@ -134,6 +135,14 @@ class EmbeddingTable:
         """
         scale = self.provenance.get("logit_scale")
         return None if scale is None else float(scale)
+
+    @property
+    def likelihood_scale(self):
+        """What multiplies (cosine - 1) in the logarithm of the likelihood that two rows are of one star (float).
+
+        The rest is that of their distributions, `specalign.ops.mutual_likelihood`; 0 where it is not known.
+        """
+        return float(self.provenance.get("likelihood_scale", 0.0))
 
     @property
     def is_probabilistic(self):

@@ -302,7 +302,7 @@ def mutual_likelihood(mean_x, variance_x, mean_y, variance_y):
     return likelihood.mutual_likelihood(mean_x, variance_x, mean_y, variance_y)
 
 
-def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x=None, groups_y=None):
+def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x=None, groups_y=None, *, logits=None):
     """The loss of `info_nce` with `mutual_likelihood` in the place of scaled products.
 
     Parameters
@@ -314,6 +314,8 @@ def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x=None,
     groups_x : integer `~torch.Tensor` (N,), optional
         Equal for rows of one object.  Both groups or none; without them, row i of x and row i of y are the pair.
     groups_y : integer `~torch.Tensor` (M,), optional
+    logits : `~torch.Tensor` (N, M), optional
+        What else tells the pairs, such as scaled cosines; added to the logarithm of the likelihood.
 
     Returns
     -------
@@ -335,7 +337,8 @@ def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x=None,
     """
     checks.check_normals(mean_x, variance_x, mean_y, variance_y)
     checks.check_groups(mean_x, mean_y, groups_x, groups_y)
-    return likelihood.mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x, groups_y)
+    checks.check_logits(logits, mean_x, mean_y)
+    return likelihood.mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x, groups_y, logits)
 
 
 def _scalar(value, rows):

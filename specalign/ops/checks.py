@@ -11,6 +11,7 @@ __all__ = [
     "check_groups",
     "check_integers",
     "check_k",
+    "check_logits",
     "check_match",
     "check_normals",
     "check_rows",
@@ -73,6 +74,17 @@ def check_groups(x, y, groups_x, groups_y):
         return
     check_integers("groups_x", groups_x, x)
     check_integers("groups_y", groups_y, y)
+
+
+def check_logits(logits, x, y):
+    """None, or one floating-point number for each pair of rows, on the same device."""
+    if logits is None:
+        return
+    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point() or logits.device != x.device:
+        kind = f"{logits.dtype} on {logits.device}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise TypeError(f"logits: expected a floating-point torch.Tensor on {x.device}, got {kind}")
+    if logits.shape != (len(x), len(y)):
+        raise ValueError(f"logits: expected shape {(len(x), len(y))}, got {tuple(logits.shape)}")
 
 
 def check_integers(name, value, rows):

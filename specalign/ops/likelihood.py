@@ -29,7 +29,9 @@ def _columns(values, dtype):
     return values.to(dtype).unbind(dim=-1)
 
 
-def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x, groups_y):
+def mutual_likelihood_nce(mean_x, variance_x, mean_y, variance_y, groups_x, groups_y, logits=None):
     """See `specalign.ops.mutual_likelihood_nce`."""
-    logits = mutual_likelihood(mean_x, variance_x, mean_y, variance_y)
-    return contrast(logits, positives(mean_x, mean_y, groups_x, groups_y))
+    total = mutual_likelihood(mean_x, variance_x, mean_y, variance_y)
+    return contrast(
+        total if logits is None else total + logits.to(total.dtype), positives(mean_x, mean_y, groups_x, groups_y)
+    )

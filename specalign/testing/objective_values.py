@@ -62,6 +62,14 @@ def gradients(objective, vectors, stars):
     return loss.detach(), {name: torch.zeros_like(v) if v.grad is None else v.grad for name, v in leaves.items()}
 
 
+def whole_loss(objective, vectors, stars):
+    """All terms as an aligner adds them up, where they want no decoders."""
+    if objective.decodes:
+        return objective(vectors, stars)
+    terms = objective.terms({name: objective.unit(value) for name, value in vectors.items()}, stars)
+    return sum(objective.weights[name] * term for name, term in terms.items())
+
+
 @OBJECTIVE.check
 def config_rebuilds(subject, rng):
     """``config`` is JSON-like, and builds an objective of the same options."""
@@ -116,6 +124,7 @@ def gradients_reach_vectors_and_parameters(subject, rng):
     objective = subject.fresh()
     _, found = gradients(objective, *batch(rng))
     named = {f"the vectors of {name!r}": value for name, value in found.items()}
+    whole_loss(objective, *batch(rng)).backward()
     named |= {name: p.grad for name, p in objective.named_parameters() if p.requires_grad}
     for name, value in named.items():
         if value is None or not bool(value.any()):
@@ -243,7 +252,8 @@ def parameters_are_clamped(subject, rng):
         objective.clamp()
         if any(one is not other for one, other in zip(before, objective.parameters(), strict=True)):
             fail("clamp replaces a parameter, which the optimizer then lacks; change it in place, under torch.no_grad")
-        scale, loss = objective.logit_scale, loss_of(objective, vectors, stars)
+        with torch.no_grad():
+            scale, loss = objective.logit_scale, whole_loss(objective, vectors, stars)
         if not isinstance(scale, torch.Tensor) or scale.shape != () or not 0 <= float(scale.detach()) < math.inf:
             fail(f"logit_scale after clamp: expected a finite 0-d tensor of at least 0, got {scale!r}")
         if not bool(loss.isfinite()):

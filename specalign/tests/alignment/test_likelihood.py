@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch.nn import functional
 
 from specalign import Aligner, EmbeddingTable, get_encoder, metrics, ops
@@ -46,10 +47,11 @@ def held():
 
 def test_embeddings_have_distributions(trained, held):
     table = trained.embed(held["apogee"])
-    assert table.vectors.shape == (150, 8)
-    assert table.latent_mean.shape == table.latent_variance.shape == (150, 4)
+    assert table.vectors.shape == (150, 12)
+    assert table.latent_mean.shape == table.latent_variance.shape == (150, 2)
     assert table.latent_variance.min() >= LEAST_VARIANCE
-    assert {"train_likelihood", "val_likelihood"} <= set(trained.history.epochs.colnames)
+    assert table.likelihood_scale == pytest.approx(float(trained._objective.likelihood_scale.detach()))
+    assert {"train_likelihood", "val_likelihood", "val_joint"} <= set(trained.history.epochs.colnames)
     assert trained.history.epochs["val_likelihood"][-1] < trained.history.epochs["val_likelihood"][0]
 
 
@@ -69,13 +71,48 @@ def test_the_loss_is_that_of_the_formula():
     objective, raw = MutualLikelihood(), torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
     vectors = dict(zip("ab", map(objective.unit, raw), strict=True))
     star = dict.fromkeys("ab", torch.arange(5))
-    parts = [(rows[:, 4:6], functional.softplus(rows[:, 6:]) + LEAST_VARIANCE) for rows in raw]
+    own = raw / raw.square().mean(dim=2, keepdim=True).sqrt()
+    parts = [(rows[:, 6:7], functional.softplus(rows[:, 7:]) + LEAST_VARIANCE) for rows in own]
     found = objective.terms(vectors, star)
     torch.testing.assert_close(found["likelihood"], ops.mutual_likelihood_nce(*parts[0], *parts[1]))
-    cosines = [functional.normalize(rows[:, :4], dim=1) for rows in raw]
+    cosines = [functional.normalize(rows[:, :6], dim=1) for rows in raw]
     torch.testing.assert_close(found["contrast"], ops.info_nce(*cosines, objective.logit_scale))
+    logits = 15.5 * (cosines[0] @ cosines[1].T) + ops.mutual_likelihood(*parts[0], *parts[1])
+    joint = (functional.cross_entropy(part, star["a"]) for part in (logits, logits.T))
+    torch.testing.assert_close(found["joint"], sum(joint) / 2)
     nothing = objective.terms(vectors, star | {"b": torch.arange(5, 10)})
-    assert float(nothing["likelihood"].detach()) == 0
+    assert [float(nothing[name].detach()) for name in ("likelihood", "joint")] == [0, 0]
+
+
+def test_the_joint_likelihood_teaches_nothing_but_its_scale():
+    objective, raw = MutualLikelihood(), torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    raw.requires_grad_()
+    vectors = dict(zip("ab", map(objective.unit, raw), strict=True))
+    objective.terms(vectors, dict.fromkeys("ab", torch.arange(5)))["joint"].backward()
+    assert raw.grad is None
+    assert [name for name, part in objective.named_parameters() if part.grad is not None] == ["log_cosine"]
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_the_size_of_what_an_encoder_gives_does_not_matter(size):
+    objective, raw = MutualLikelihood(), torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(objective.unit(size * raw), objective.unit(raw), rtol=1e-4, atol=1e-6)
+
+
+def test_rows_of_zeros_are_finite():
+    assert MutualLikelihood().unit(torch.zeros(2, 16)).isfinite().all()
+
+
+def test_few_steps_find_what_cosines_find():
+    """The distributions have hardly begun where few stars trained for some steps; their order does not count yet."""
+    rows = {name: observe(name, stars(60)) for name in ("apogee", "nirspec")}
+    aligner = Aligner(list(rows), objective="clip+likelihood")
+    aligner.fit(rows, max_epochs=15, batch_size=20, validation=0, **QUICK)
+    apogee, nirspec = (aligner.embed(part) for part in rows.values())
+    joint, cosine = (metrics.retrieval(nirspec, apogee, similarity=how) for how in ("auto", "cosine"))
+    assert cosine["recall@1"] > 0.5
+    assert joint["recall@1"] >= cosine["recall@1"] - 0.05
+    assert 10 < apogee.likelihood_scale < 30
 
 
 def test_a_loaded_aligner_has_the_same_distributions(trained, held, tmp_path):
@@ -88,14 +125,20 @@ def test_a_loaded_aligner_has_the_same_distributions(trained, held, tmp_path):
 def test_the_published_recipe_gives_the_embeddings(trained, held, tmp_path):
     export_weights(trained, tmp_path / "published", prepared=held)
     text = json.loads((tmp_path / "published" / "config.json").read_text())["output"]
-    assert "first 8 numbers of the encoder's 16" in text
-    assert "4 means m, and 4 numbers x of variances v = ln(1 + exp(x)) + 0.0001" in text
+    assert "first 12 numbers of the encoder's 16" in text
+    assert "last 4 numbers, divided by the root mean square of all 16" in text
+    assert "2 numbers y of means m = a y, and 2 numbers x of variances v = ln(1 + exp(b x)) + 0.0001" in text
+    assert "s (1 - c), where c is the dot product" in text
+    with safe_open(tmp_path / "published" / "objective.safetensors", "pt") as file:
+        a, b, s = (np.exp(float(file.get_tensor(f"log_{name}"))) for name in ("mean", "spread", "cosine"))
     with torch.no_grad():
         raw = trained.encoders["apogee"](**encoder_inputs(held["apogee"], np.arange(150)))
     table = trained.embed(held["apogee"])
-    np.testing.assert_allclose(table.vectors, functional.normalize(raw[:, :8], dim=1), atol=1e-6)
-    np.testing.assert_allclose(table.latent_mean, raw[:, 8:12], atol=1e-5)
-    np.testing.assert_allclose(table.latent_variance, np.log1p(np.exp(raw[:, 12:].numpy())) + 1e-4, rtol=1e-4)
+    np.testing.assert_allclose(table.vectors, functional.normalize(raw[:, :12], dim=1), atol=1e-6)
+    y, x = np.split(raw[:, 12:].numpy() / np.sqrt(np.mean(raw.numpy() ** 2, axis=1, keepdims=True)), 2, axis=1)
+    np.testing.assert_allclose(table.latent_mean, a * y, rtol=1e-4)
+    np.testing.assert_allclose(table.latent_variance, np.log1p(np.exp(b * x)) + 1e-4, rtol=1e-4)
+    assert table.likelihood_scale == pytest.approx(s)
 
 
 def test_partners_adapt_the_distributions(trained):

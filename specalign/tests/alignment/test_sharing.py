@@ -141,6 +141,9 @@ def autoencoder(t, o, flux, ivar, bad, snr):
     return linear(t, "head.3", gelu(linear(t, "head.1", norm(t, "head.0", code))))
 
 
+assert "1 numbers y of means m = a y, and 1 numbers x of variances v = ln(1 + exp(b x)) + 0.0001" in config["output"]
+factor = {key: np.exp(value) for key, value in load_file(folder + "/objective.safetensors").items()}
+shared = config["embed_dim"] - 2
 vectors = {}
 for name, entry in config["instruments"].items():
     t = {key: value.astype(float) for key, value in load_file(folder + "/" + entry["encoder"]["file"]).items()}
@@ -149,7 +152,11 @@ for name, entry in config["instruments"].items():
     flux, ivar = np.where(bad, 0, flux).astype(float), np.where(bad, 0, ivar).astype(float)
     snr = np.maximum(np.sqrt((flux**2 * ivar).sum(axis=1) / (~bad).sum(axis=1)), 1e-3)
     found = globals()[entry["encoder"]["plugin"]](t, entry["encoder"]["options"], flux, ivar, bad, snr)
-    vectors[name] = found / np.linalg.norm(found, axis=1, keepdims=True)
+    vectors[name] = found[:, :shared] / np.linalg.norm(found[:, :shared], axis=1, keepdims=True)
+    latent = found[:, shared:] / np.sqrt(np.mean(found**2, axis=1, keepdims=True))
+    y, x = np.split(latent, 2, axis=1)
+    vectors[name + "-latent_mean"] = factor["log_mean"] * y
+    vectors[name + "-latent_variance"] = np.log(1 + np.exp(factor["log_spread"] * x)) + 1e-4
     lines = [row for row in open(folder + "/" + entry["grid"]["file"]) if not row.startswith("#")]
     vectors[name + "-grid"] = np.array([float(row.split()[0]) for row in lines[1:]])
 assert "specalign" not in sys.modules and "torch" not in sys.modules
@@ -169,7 +176,10 @@ def test_another_program_reproduces_the_vectors(aligner, folder, tmp_path):
     subprocess.run(run, check=True, capture_output=True, timeout=120)
     with np.load(path) as found:
         for name, rows in new.items():
-            np.testing.assert_allclose(found[name], aligner.embed(rows).vectors, atol=2e-5)
+            table = aligner.embed(rows)
+            np.testing.assert_allclose(found[name], table.vectors, atol=2e-5)
+            for part in ("latent_mean", "latent_variance"):
+                np.testing.assert_allclose(found[f"{name}-{part}"], getattr(table, part), atol=2e-5, rtol=1e-4)
             assert np.array_equal(found[f"{name}-grid"], rows.spectral_axis.to_value("Angstrom"))
 
 
@@ -216,7 +226,7 @@ def test_an_encoder_comes_back(spectra, tmp_path):
 def test_the_config_says_what_the_network_takes(aligner, folder):
     config = read(folder)
     assert config["embed_dim"] == 6
-    assert config["objective"]["name"] == "info_nce"
+    assert config["objective"]["name"] == "clip+likelihood"
     assert config["labels"]["names"] == ["teff", "logg", "fe_h"]
     assert config["about"] == {"title": "", "license": "cc-by-4.0", "note": "", "science": None, "facts": {"seed": 0}}
     entry = config["instruments"]["apogee"]

@@ -16,12 +16,15 @@ from specalign.analysis.search import search
 from specalign.exceptions import SpectrumError
 from specalign.tests.analysis.conftest import make_table
 
+SCALE = 5.0  # of the cosines beside the distributions; each changes the order of the other
+
 
 def uncertain(table, seed=0, k=3):
     """A table whose rows have distributions: the vectors' first numbers, and what noise they have."""
     variance = np.random.default_rng(seed).uniform(1e-4, 0.02, (len(table), k)).astype(np.float32)
     noise = np.sqrt(variance) * np.random.default_rng(seed + 1).normal(size=variance.shape)
-    return dataclasses.replace(table, latent_mean=table.vectors[:, :k] + noise, latent_variance=variance)
+    given = {"latent_mean": table.vectors[:, :k] + noise, "latent_variance": variance}
+    return dataclasses.replace(table, provenance=table.provenance | {"likelihood_scale": SCALE}, **given)
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def tables():
 
 def whole_matrix(queries, gallery):
     rows = (torch.from_numpy(getattr(t, name)) for t in (queries, gallery) for name in t._LATENT)
-    return ops.mutual_likelihood(*rows).numpy()
+    return SCALE * (queries.vectors @ gallery.vectors.T - 1) + ops.mutual_likelihood(*rows).numpy()
 
 
 def test_neighbours_come_in_the_order_of_the_likelihood(tables):
@@ -44,6 +47,17 @@ def test_neighbours_come_in_the_order_of_the_likelihood(tables):
     assert list(found["rank"][:150]) == list(range(1, 151))
     cosine = (queries.vectors @ gallery.vectors.T).ravel()[np.arange(150).repeat(150) * 150 + found["neighbour_row"]]
     np.testing.assert_allclose(found["similarity"], cosine, atol=1e-6)
+
+
+def test_cosines_count_as_much_as_the_space_says(tables):
+    gallery, queries = tables
+    alone = [dataclasses.replace(table, provenance={}) for table in tables]
+    rows, cosine = np.array([[3, 7]] * len(queries)), np.array([[0.5, -0.5]] * len(queries), np.float32)
+    found, latent = (log_likelihood(two[1], two[0], rows, cosine) for two in (tables, alone))
+    np.testing.assert_allclose(found - latent, [[-2.5, -7.5]] * len(queries), atol=1e-4)
+    far = [dataclasses.replace(table, provenance={"likelihood_scale": 1e6}) for table in tables]
+    rows = search(*far, k=3)["neighbour_row"]
+    assert np.array_equal(rows, search(gallery, queries, k=3, similarity="cosine")["neighbour_row"])
 
 
 def test_few_neighbours_are_the_best_of_those_that_cosines_find(tables):
@@ -130,4 +144,4 @@ def test_tables_without_distributions_are_compared_by_cosine(tables):
 def test_no_queries_are_no_failure(tables):
     gallery, queries = tables
     assert len(search(gallery, queries[:0], k=3)) == 0
-    assert log_likelihood(queries[:0], gallery, np.zeros((0, 4), int)).shape == (0, 4)
+    assert log_likelihood(queries[:0], gallery, np.zeros((0, 4), int), np.zeros((0, 4))).shape == (0, 4)

@@ -96,7 +96,7 @@ def test_without_labels_the_report_says_so_for_the_chosen_query(survey, tmp_path
     assert run(*argv, "--output", output) == 0
     found = sections(output)
     assert "The nirspec spectra that are most like the apogee spectrum of a star" in found["Look-alikes"]
-    assert "in the order of their cosines" in found["Look-alikes"]
+    assert "in the order of how likely they are of the same star" in found["Look-alikes"]
     assert "Left out: no catalogue of labels was given." in found["Transferred labels"]
     assert "There is no catalogue of labels" in found["Catalogue checks"]
     assert "Labels against baselines" not in found
