@@ -43,7 +43,9 @@ nothing else is said, with the defaults of the package. The page is made from ro
    with another seed. The settings of the training were chosen on another draw, and nothing on the real spectra.
 
 The rows below were run before the factors of the default encoder were sought in units of the noise, and before the
-errors of labels counted by their logarithm: :ref:`accuracy` has the figures of the present defaults.
+errors of labels counted by their logarithm, and by the contrast of vectors alone (``objective="clip"``), which was the
+default then: :ref:`accuracy` has the figures of the present defaults. Of the sections further down, that on objectives
+names each; those on adaptation, pre-training, outliers and four instruments have ``clip``, too.
 
 *Contrast* trains on pairs of spectra alone; *with labels* adds the labels of the training stars to the loss.
 A figure with ± is the mean and half the range over seeds of the training (and of the split, for the real spectra).

@@ -82,7 +82,8 @@ print({name: (len(train[name]), len(test[name])) for name in prepared})
 # -----
 #
 # One encoder for each instrument, trained with the contrastive loss InfoNCE: the two spectra of a star belong
-# together, all others of the batch do not. No label is used.
+# together, all others of the batch do not. Each spectrum gets a vector and, beside it, a normal distribution that
+# knows how uncertain the spectrum is. No label is used.
 
 aligner = sa.Aligner(["apogee", "nirspec"])
 history = aligner.fit(
@@ -97,12 +98,16 @@ history.plot()
 # Find a star in the other survey
 # -------------------------------
 #
-# Each NIRSpec spectrum of a test star looks for the most similar APOGEE spectra of test stars:
+# Each NIRSpec spectrum of a test star looks for the APOGEE spectra of test stars that are most likely of the same
+# star, given how uncertain both spectra are; their vectors' cosine is the similarity:
 
 queries, gallery = aligner.embed(test["nirspec"]), aligner.embed(test["apogee"])
 neighbours = gallery.search(queries, k=5)
-neighbours["similarity"].info.format = ".3f"
-neighbours["object_id", "rank", "neighbour_object_id", "similarity"][:5]
+for column in ("similarity", "log_likelihood"):
+    neighbours[column].info.format = ".3f"
+neighbours[
+    "object_id", "rank", "neighbour_object_id", "similarity", "log_likelihood"
+][:5]
 
 # %%
 # What was found for the first query, drawn over it:

@@ -27,7 +27,8 @@ class History(Displayed):
     Attributes
     ----------
     epochs : `~astropy.table.Table`
-        epoch, train_loss, val_loss, recall@1 (mean over the ordered pairs of instruments, gallery = the validation
+        epoch, train_loss and val_loss (the weighted sum of the terms that say which epoch is the best one: all but
+        those of distributions), recall@1 (mean over the ordered pairs of instruments, gallery = the validation
         stars), logit_scale, learning_rate, seconds; and each term of the loss before it is weighted, such as
         train_contrast and val_contrast.  NaN where there was no validation.
     best_epoch : int

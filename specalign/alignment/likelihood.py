@@ -56,6 +56,9 @@ class MutualLikelihood(InfoNCE):
     (104, 12, {'contrast': 1.0, 'likelihood': 1.0, 'joint': 1.0})
     """
 
+    #: Few stars teach distributions to be too sure, which costs likelihood long before vectors have learned.
+    unjudged = ("likelihood", "joint")
+
     def __init__(self, latent=12, likelihood=1.0, initial_scale=15.5, max_scale=200.0):
         super().__init__(initial_scale, max_scale)
         if isinstance(latent, bool) or not isinstance(latent, int) or latent < 1:

@@ -60,6 +60,8 @@ class Objective(nn.Module, Displayed):
     #: How many of the dimensions, an eighth of them at most, are means of a normal distribution, which each row then
     #: has beside its vector; as many more are for its variances.  They are the last ones, and not of the vector.
     latent = 0
+    #: Names of the terms that do not say which epoch is the best one.
+    unjudged = ()
 
     @property
     def decodes(self):

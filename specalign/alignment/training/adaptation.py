@@ -95,7 +95,8 @@ class AdaptationModule(SpectraModule):
         ((name, own),) = vectors.items()
         star = batch[name]["star"]
         supervision = self._label_error(self.objective.shared(vectors)[name], star)
-        return self._contrast(name, own, star) + self.settings.label_weight * supervision
+        terms = self._contrast(name, own, star) | {"labels": self.settings.label_weight * supervision}
+        return self.total(terms, self.objective.unjudged)
 
     def _label_error(self, own, star):
         if self.data.targets is None:
@@ -103,16 +104,13 @@ class AdaptationModule(SpectraModule):
         return log_label_loss(self.head(own), self.data.targets.to(self.device)[star])
 
     def _contrast(self, name, own, star):
-        """The mean over partners; the vectors of one are not compared with those of another, since both stay."""
-        losses = [
-            self._weighted({name: own, other: vectors.to(self.device)}, {name: star, other: of.to(self.device)})
+        """Weighted terms, each the mean over partners; those are not compared with each other, since they stay."""
+        found = [
+            self.objective.terms({name: own, other: vectors.to(self.device)}, {name: star, other: of.to(self.device)})
             for other, (vectors, of) in self.partners.items()
         ]
-        return torch.stack(losses).mean() if losses else own.sum() * 0
-
-    def _weighted(self, vectors, stars):
-        weights = self.objective.weights
-        return sum(weights[term] * loss for term, loss in self.objective.terms(vectors, stars).items())
+        weights, names = self.objective.weights, found[0] if found else ()
+        return {term: weights[term] * torch.stack([terms[term] for terms in found]).mean() for term in names}
 
     def finished(self, why):
         self.history.stopped = why

@@ -78,7 +78,7 @@ class AlignmentModule(SpectraModule):
             terms["labels"], weights["labels"] = self._label_error(batch, vectors), supervision
         kept = self.training_terms if self.training else self.validation_terms
         kept.append({name: float(term.detach()) for name, term in terms.items()})
-        return sum(weights[name] * term for name, term in terms.items())
+        return self.total({name: weights[name] * term for name, term in terms.items()}, self.objective.unjudged)
 
     def _terms(self, batch, vectors):
         stars = {name: rows["star"] for name, rows in batch.items()}

@@ -95,7 +95,7 @@ class SpectraModule(pl.LightningModule):
             for name, p in data.prepared.items()
             if p.covariance_factor is not None
         }
-        self.train_losses, self.validated, self.batch = [], [], None
+        self.train_losses, self.validated, self.batch, self.judged = [], [], None, None
 
     def _loader(self, stars, epoch=0, shuffle=False):
         s = self.settings
@@ -124,6 +124,15 @@ class SpectraModule(pl.LightningModule):
         """The loss of a batch, a 0-d `~torch.Tensor`."""
         raise NotImplementedError
 
+    def total(self, weighted, unjudged=()):
+        """The sum of terms (dict of str to 0-d `~torch.Tensor`), all but some of which say which epoch is the best."""
+        self.judged = float(sum(term.detach() for name, term in weighted.items() if name not in unjudged))
+        return sum(weighted.values())
+
+    def _judged(self, loss):
+        """What the history keeps of a batch's loss, of which `total` may have left out some terms."""
+        return float(loss.detach()) if self.judged is None else self.judged
+
     def epoch_row(self):
         """What the history keeps of an epoch beside its losses."""
         return {}
@@ -148,7 +157,7 @@ class SpectraModule(pl.LightningModule):
         loss = self.loss(batch, outputs)
         if not bool(torch.isfinite(loss)):
             self._stop("loss", not_finite(outputs))
-        self.train_losses.append(float(loss.detach()))
+        self.train_losses.append(self._judged(loss))
         return loss
 
     def _augmented(self, batch, batch_number):
@@ -190,10 +199,10 @@ class SpectraModule(pl.LightningModule):
     def validation_step(self, batch, batch_number):
         self.batch = batch
         outputs, stars = self.outputs(batch), {name: rows["star"] for name, rows in batch.items()}
-        loss = float(self.loss(batch, outputs))
-        if not math.isfinite(loss):
+        loss = self.loss(batch, outputs)
+        if not bool(torch.isfinite(loss)):
             self._stop("validation loss", not_finite(outputs))
-        self.validated.append((loss, outputs if self.keeps_outputs else None, stars))
+        self.validated.append((self._judged(loss), outputs if self.keeps_outputs else None, stars))
 
 
 def not_finite(outputs):

@@ -1,5 +1,6 @@
 """Vectors with normal distributions beside them: trained, embedded, saved, adapted and told to other programs."""
 
+import copy
 import json
 
 import numpy as np
@@ -91,6 +92,27 @@ def test_the_joint_likelihood_teaches_nothing_but_its_scale():
     objective.terms(vectors, dict.fromkeys("ab", torch.arange(5)))["joint"].backward()
     assert raw.grad is None
     assert [name for name, part in objective.named_parameters() if part.grad is not None] == ["log_cosine"]
+
+
+def test_distributions_do_not_say_which_epoch_is_the_best(trained):
+    """Few stars make them too sure of themselves, which would end a training while its vectors still learn."""
+    epochs = trained.history.epochs
+    for kind in ("train", "val"):
+        judged = epochs[f"{kind}_contrast"] + 0.5 * epochs[f"{kind}_labels"]
+        np.testing.assert_allclose(epochs[f"{kind}_loss"], judged, rtol=1e-5, atol=1e-5)
+    assert trained.history.best_epoch == int(np.argmin(epochs["val_loss"]))
+
+
+def test_an_adaptation_is_judged_by_its_vectors_too(trained):
+    some = stars(40, first=9000)
+    rows, partner = observe("nirspec", some, seed=5), {"apogee": observe("apogee", some)}
+    losses = []
+    for weight in (0.0, 50.0):
+        other = copy.deepcopy(trained)
+        other._objective.likelihood = weight
+        told = other.adapt(rows, partners=partner, max_epochs=1, learning_rate=1e-12, **QUICK)
+        losses.append([float(told.history.adaptations[-1].epochs[0][name]) for name in ("train_loss", "val_loss")])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
