@@ -16,6 +16,9 @@ def normals(n, k=3, seed=0, dtype=torch.float64):
     return tuple(torch.from_numpy(values).to(dtype) for values in (mean, variance))
 
 
+MEAN, VARIANCE = normals(3)
+
+
 def test_agrees_with_the_integral_of_the_product():
     (m, v), (n, w) = normals(4), normals(5, seed=1)
     scale = np.sqrt((v[:, None] + w).numpy())
@@ -53,6 +56,32 @@ def test_equal_variances_leave_the_contrast_of_products():
     torch.testing.assert_close(mutual_likelihood_nce(x, half, y, half), info_nce(x, y, 1.0, backend="reference"))
 
 
+def test_logits_are_added_to_the_likelihood():
+    x, y = (torch.nn.functional.normalize(normals(7, 4, seed)[0], dim=1) for seed in (0, 1))
+    star, same = torch.tensor([0, 0, 1, 2, 3, 4, 5]), torch.full((7, 1), 0.5, dtype=torch.float64)
+    found = mutual_likelihood_nce(0 * same, same, 0 * same, same, star, star, logits=8 * x @ y.T)
+    torch.testing.assert_close(found, info_nce(x, y, 8.0, star, star, backend="reference"))
+    half = mutual_likelihood_nce(0 * same, same, 0 * same, same, star, star, logits=(8 * x @ y.T).half())
+    torch.testing.assert_close(half, found, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("logits", "error", "match"),
+    [
+        (torch.zeros(3, 2), ValueError, r"logits: expected shape \(3, 3\), got \(3, 2\)"),
+        (
+            torch.zeros(3, 3, dtype=torch.int64),
+            TypeError,
+            "logits: expected a floating-point .* got torch.int64 on cpu",
+        ),
+        (np.zeros((3, 3)), TypeError, "logits: expected a floating-point torch.Tensor on cpu, got ndarray"),
+    ],
+)
+def test_logits_that_do_not_fit_are_refused(logits, error, match):
+    with pytest.raises(error, match=match):
+        mutual_likelihood_nce(MEAN, VARIANCE, MEAN, VARIANCE, logits=logits)
+
+
 def test_gradients_are_those_of_differences():
     (m, v), (n, w) = normals(3, 2), normals(4, 2, seed=1)
     star = torch.tensor([0, 1, 1]), torch.tensor([1, 0, 2, 5])
@@ -71,9 +100,6 @@ def test_half_precision_is_accumulated_in_single():
 def test_no_positive_is_no_loss():
     rows = normals(2)
     assert float(mutual_likelihood_nce(*rows, *rows, torch.tensor([0, 1]), torch.tensor([2, 3]))) == 0
-
-
-MEAN, VARIANCE = normals(3)
 
 
 @pytest.mark.parametrize(
