@@ -58,7 +58,7 @@ def log_likelihood(queries, gallery, rows, cosine):
     """Logarithm of the likelihood that each query is of the star of some rows of a gallery.
 
     That of the distributions (`specalign.ops.mutual_likelihood`) and that of the vectors, ``likelihood_scale``
-    (cosine - 1); see `~specalign.EmbeddingTable.likelihood_scale`.
+    (cosine - 1); see ``likelihood_scale`` of `~specalign.EmbeddingTable`.
 
     Parameters
     ----------
