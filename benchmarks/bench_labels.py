@@ -6,22 +6,24 @@ On the mock survey (by default APOGEE with NIRSpec, flux as the survey gives it)
 defaults on four fifths of the training stars. The others, which neither it nor a label model sees, calibrate conformal
 intervals. Each method learns from the embeddings of one instrument and is asked for those of the test stars. Stored
 are, for each instrument and method: coverage of nominal 50, 80 and 95 % intervals on all test stars and in each third
-of S/N, of the method's own posterior and of conformal intervals by bins of S/N; the median width of the posterior over
-the Cramer-Rao bound of the same star; how uniform the ranks of the true labels are; root mean square errors; and
-milliseconds a spectrum for a hundred new ones, at once and one by one. ``--max-epochs`` is for trying the program: its
-results are printed and not stored.
+of S/N, of the method's own posterior and of conformal intervals, by bins of S/N and by none; the median width of the
+posterior over the Cramer-Rao bound of the same star; how uniform the ranks of the true labels are; root mean square
+errors; and milliseconds a spectrum for a hundred new ones, at once and one by one. ``--max-epochs`` is for trying the
+program: its results are printed and not stored.
 
 With ``--row lamost-gaia_xp-observed`` the stars move, nobody corrects for it, and labels are, besides those of the
 stars, the velocity for LAMOST and the extinction for Gaia XP; beside them stands what cross-correlation makes of the
 velocities.
 """
 
+import copy
 import json
 import re
 import statistics
 import time
 
 import numpy as np
+import torch
 from accuracy_pairs import GIVEN, PAIRS
 from accuracy_store import code_digest
 from accuracy_survey import Survey
@@ -52,7 +54,7 @@ def study(survey, row, options):
     short = {"max_epochs": options.max_epochs} if options.max_epochs else {}
     aligner.fit(train, labels=labels, seed=survey.seed, progress=False, **short)
     result = {"fit_seconds": time.perf_counter() - start, "n_kept": len(next(iter(kept.values()))), "instruments": {}}
-    result["n_train"] = len(next(iter(train.values())))
+    result |= {"n_train": len(next(iter(train.values()))), "threads": torch.get_num_threads()}
     for key, one in seen.items():
         tables = [aligner.embed(rows) for rows in (train[key], kept[key], one.test)]
         deviation = np.sqrt(np.diagonal(one.covariance, axis1=1, axis2=2))
@@ -91,17 +93,26 @@ def judge(method, base, kept, test, labels, bound, options):
     seconds = time.perf_counter() - start
     conformal.calibrate(kept, labels)
     predicted, posterior = conformal.predict(test), model.posterior(test)
+    marginal = without_bins(conformal).calibrate(kept, labels).predict(test)
     widths = {name: np.median(predicted[f"{name}_err"].value / one) for name, one in bound.items()}
     return {
         "seconds": seconds,
         "labels": label_rows(predicted, labels, list(bound)),
         "coverage": coverages(posterior.intervals(LEVELS, SAMPLES), labels, test.snr),
         "coverage, conformal": coverages(predicted, labels, test.snr),
+        "coverage, marginal": coverages(marginal, labels, test.snr),
         "width over bound": widths,
         "ranks": ranks_of(posterior, labels),
         "label_ms": latency(model.predict, test),
         "posterior_ms": latency(lambda rows: model.posterior(rows).intervals(LEVELS, SAMPLES), test),
     }
+
+
+def without_bins(conformal):
+    """The same fitted model, to be calibrated over all S/N together."""
+    marginal = copy.copy(conformal)
+    marginal.bins, marginal.n_bins = None, 1
+    return marginal
 
 
 def coverages(table, labels, snr):
@@ -154,7 +165,7 @@ def text_of(result):
 
 def method_lines(found):
     """Departures from the nominal coverage in points, and the rest in brief."""
-    for kind in ("coverage", "coverage, conformal"):
+    for kind in ("coverage", "coverage, conformal", "coverage, marginal"):
         yield f"{kind}: {'; '.join(departure(level, of) for level, of in found[kind].items())}"
     yield "width/bound " + " ".join(f"{name} {width:.2f}" for name, width in found["width over bound"].items())
     yield "RMSE " + " ".join(f"{name} {one['rmse']:.3g}" for name, one in found["labels"].items())
