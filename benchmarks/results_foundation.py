@@ -5,6 +5,7 @@ import json
 from results_tables import UNITS, list_table, spread
 
 TITLE = "Objectives with decoders, and translated spectra"
+WAVELENGTHS = "results_foundation_wavelengths.png"
 PAIRS = {
     "lamost-gaia_xp": "LAMOST and Gaia XP, mock survey",
     "apogee-nirspec": "APOGEE and NIRSpec, mock survey",
@@ -31,6 +32,16 @@ The baselines are the mean of the training spectra, and the spectrum of the near
 SYNTHETIC = """The XP spectra of this pair are synthetic: an emulator made them of the pipeline's labels, an extinction
 and the noise of real sources. A translation is held against that, not against the sky."""
 
+BY_WAVELENGTH = """
+.. figure:: {figure}
+   :alt: Reduced chi-square and fractional residuals against wavelength, a row of panels for each pair of instruments.
+   :width: 100%
+
+   Spectra of test stars predicted from the other instrument (``clip+predict``, mean of all seeds), in twenty bins of
+   wavelength: reduced chi-square (grey: 1), and scatter and bias of the fractional residuals. The truth of the last
+   row's XP spectra is synthetic, and the real spectra have no noise-free ones.
+"""
+
 
 def foundation_section(store, n_stars):
     """The section, or nothing where no row is stored."""
@@ -48,6 +59,8 @@ def foundation_section(store, n_stars):
                 "",
             ]
             parts += translations(methods)
+    if any("translation" in one for results in found.values() for one in results):
+        parts.append(BY_WAVELENGTH.format(figure=WAVELENGTHS))
     return "\n".join(parts)
 
 

@@ -6,12 +6,13 @@ import numpy as np
 from results_adapt import adapt_section
 from results_calspec import calspec_section
 from results_calspec_translation import translation_section
-from results_foundation import foundation_section
+from results_foundation import WAVELENGTHS, foundation_section
 from results_four import four_section
 from results_labels import FIGURE, labels_section, write_figure
 from results_outliers import outliers_section
 from results_pretrain import pretrain_section
 from results_tables import UNITS, list_table, spread
+from results_wavelengths import write_wavelengths
 
 RETRIEVAL = ("recall@1", "recall@10", "mrr")
 TITLES = {
@@ -112,6 +113,7 @@ def write_page(path, store, n_stars=20000):
         if results:
             text += section(row, title, results)
     write_figure(path.with_name(FIGURE), store, n_stars)
+    write_wavelengths(path.with_name(WAVELENGTHS), store, n_stars)
     others = [one(store, n_stars) for one in SECTIONS]
     path.write_text(text + calspec_section(store) + translation_section(store) + "".join(others) + END)
 
