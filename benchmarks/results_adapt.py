@@ -13,9 +13,9 @@ METHODS = ("full", "low_rank", "head", "raw-flux")
 MODELS = {"knn": "k-NN", "mlp": "MLP", "pixels": "pixels"}
 NAMES = {"rmse": "Root mean square errors", "mae": "Mean absolute errors"}
 ABOUT = """A space of mock spectra meets another domain, and learns from 0 to 300 labelled spectra of it
-(`specalign.Aligner.adapt`, no option set; three draws of each number). Labels of the domain's test stars come from
-models fitted to the *partner's* embeddings alone: the few labels reach them through the adapted encoder only. The
-raw-flux MLP learns from the same few spectra, and from all of them. ::
+(`specalign.Aligner.adapt`, no option set; three draws of each number, but of all that there are). Labels of the
+domain's test stars come from models fitted to the *partner's* embeddings alone: the few labels reach them through the
+adapted encoder only. The raw-flux MLP learns from the same few spectra, and from all of them. ::
 
     python benchmarks/bench_adapt.py --seed {seed} --stars {n_stars}"""
 
@@ -50,7 +50,14 @@ def text_of(domain, methods):
     first = next(iter(methods.values()))[0]
     seeds = len({result["seed"] for results in methods.values() for result in results})
     stars = f"{NAMES[key]} of {first['n_test']} test stars; {first['n_few']} spectra to learn from."
-    return f"**{title}.** {stars} Seeds: {seeds}."
+    return f"**{title}.** {stars} Seeds: {seeds}. {cost_text(methods)}"
+
+
+def cost_text(methods):
+    """Minutes of the space, and of the whole curve of each method."""
+    space = spread([r["fit_seconds"] / 60 for results in methods.values() for r in results if "fit_seconds" in r], 1)
+    curves = (f"``{name}`` {spread([r['seconds'] / 60 for r in rs], 1)}" for name, rs in methods.items())
+    return f"The space took {space} minutes, and the curves (the first one with the space) {', '.join(curves)}."
 
 
 def curve_table(domain, methods):

@@ -69,8 +69,15 @@ def translation_section(store):
     methods = by_method(found)
     parts = [f"\n{TITLE}\n{'-' * len(TITLE)}\n", ABOUT.format(**facts), "", whole_table(methods), ""]
     parts += [CLASSES, "", class_table(methods, first["n_class"]), "", BINS, "", bin_table(methods)]
-    parts += [FINDINGS.format(**facts), ""]
+    parts += [FINDINGS.format(**facts) + cost_text(found), ""]
     return "\n".join(parts)
+
+
+def cost_text(found):
+    """Minutes of the five trainings of a row."""
+    minutes = {row: [sum(r["fit_seconds"]) / 60 for r in results] for row, results in found.items() if ":" in row}
+    cells = (f"{words(row)} {spread(values, 1)}" for row, values in sorted(minutes.items()))
+    return f"\n* Minutes of the five trainings, one a fold: {'; '.join(cells)}." if minutes else ""
 
 
 def read(store):

@@ -26,8 +26,9 @@ the measured spectra, with their noise and the prediction's own variance, and ag
 prediction's variance alone; 1 is right, less is cautious. *Scatter* is half the range of the middle 68 % of the
 fractional residuals against the measured spectra, whose own noise is part of it, and against the noise-free ones.
 The noise-free spectra lack the errors of velocity and flux calibration. An instrument's own vector knows those, so
-that the chi-square of a reconstruction against the noise-free spectra is larger; another's vector does not know them,
-states them as variance, and has a smaller one.
+that the chi-square of a reconstruction against the noise-free spectra is larger than 1; the vector of another
+instrument does not know them, and states them as variance: LAMOST's errors of flux calibration make that chi-square
+small from XP to LAMOST, and mock XP spectra have none.
 The baselines are the mean of the training spectra, and the spectrum of the nearest training star of the target."""
 SYNTHETIC = """The XP spectra of this pair are synthetic: an emulator made them of the pipeline's labels, an extinction
 and the noise of real sources. A translation is held against that, not against the sky."""

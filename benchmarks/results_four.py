@@ -7,9 +7,9 @@ from results_tables import UNITS, list_table, spread
 TITLE = "Mock survey: every pair, and all four at once"
 COLUMNS = {"all": "all four", "all-missing-one": "30 % lack one", "all-missing-each": "each lacks 30 %"}
 ABOUT = """One space for all four instruments, against a space for each pair: the same {n} training stars of the mock
-survey, contrast alone, the defaults, and the same {n_test} test stars, which all instruments have seen. In *30 % lack
-one* three training stars in ten lack one instrument, drawn at random; in *each lacks 30 %* every instrument lacks
-three training stars in ten, independently, so that a quarter of the stars is complete. ::
+survey, the contrast of vectors alone, no label, no option set, and the same {n_test} test stars, which all instruments
+have seen. In *30 % lack one* three training stars in ten lack one instrument, drawn at random; in *each lacks 30 %*
+every instrument lacks three training stars in ten, independently, so that a quarter of the stars is complete. ::
 
     python benchmarks/bench_four.py --shared ../shared
 

@@ -122,12 +122,22 @@ def methods_of(results):
             yield key, method, [part["methods"][method] for part in parts], parts
 
 
+def kinds_of(results):
+    """Kinds of intervals that were measured in all rows, with their titles."""
+    return {
+        kind: title
+        for kind, title in KINDS.items()
+        if all(kind in one for _, _, f, _ in methods_of(results) for one in f)
+    }
+
+
 def calibration_table(results):
     """A row an instrument and method: departures of the coverage, ranks, times."""
-    head = [f"{title}, {part}" for title in KINDS.values() for part in ("all", "worst third")]
+    kinds = kinds_of(results)
+    head = [f"{title}, {part}" for title in kinds.values() for part in ("all", "worst third")]
     rows = [("instrument", "method", *head, "ranks, p", "spread", "labels (ms)", "intervals (ms)")]
     for key, method, found, parts in methods_of(results):
-        coverage = [f"{departure(found, kind, part):.1f}" for kind in KINDS for part in TARGETS]
+        coverage = [f"{departure(found, kind, part):.1f}" for kind in kinds for part in TARGETS]
         ranks = [one for result in found for one in result["ranks"].values()]
         spreads = [one["spread"] for one in ranks]
         p = f"{min(one['p_value'] for one in ranks):.1g}"
@@ -157,7 +167,7 @@ def time_text(found, parts, name):
 def verdict(results):
     """Which intervals meet the targets, and which do not."""
     lines = []
-    for kind, title in KINDS.items():
+    for kind, title in kinds_of(results).items():
         met, missed = [], []
         for key, method, found, _ in methods_of(results):
             off = {part: departure(found, kind, part) for part in TARGETS}

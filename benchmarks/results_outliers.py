@@ -17,7 +17,7 @@ ABOUT = """Five kinds of outliers, each 1 % of the stars of the mock survey ({in
 The scores of :class:`~specalign.OutlierModel` are calibrated on normal stars that were held out. Figures are average
 precisions on test stars, with each kind weighted to 1 % of the normal stars ({n_normal} of these, {n_planted} of a
 kind): 0.01 is chance, 1 is perfect. The isolation forest sees what both instruments saw of a star, and learned from
-the same held-out stars. ::
+the same held-out stars. The space took {minutes:.0f} minutes. ::
 
     python benchmarks/bench_outliers.py --seed {seed} --stars {n_stars}"""
 ALARMS = """Of the normal stars' spectra, {alarms} % raise an alarm at a stated rate of 1 % (the lowest and the
@@ -26,7 +26,7 @@ REAL = """**Real spectra.** LAMOST files scored against {n_stars} labelled real 
 NIRSpec traces of giants in M71 scored against mock stars, at a false-alarm rate of 1 %, by ``neighbours`` and
 ``residual``, without a partner. Every M dwarf is a file of the older format and no normal star is: format and type are
 confounded, but for the few other stars of the older format. What mock and real NIRSpec spectra differ by counts as
-unusual, so that the clean sources may raise alarms there, too."""
+unusual, so that the clean sources may raise alarms there, too. {skipped}The study took {minutes:.0f} minutes."""
 
 
 def outliers_section(store, n_stars):
@@ -38,7 +38,12 @@ def outliers_section(store, n_stars):
     if kinds:
         parts += [about(kinds, n_stars), "", kinds_table(kinds), "", alarms_text(kinds), ""]
     if real:
-        parts += [REAL.format(n_stars=real["lamost"]["n_stars"]), "", real_table(real), ""]
+        parts += [
+            real_text(real),
+            "",
+            real_table(real),
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -62,7 +67,10 @@ def real_rows(store):
 def about(kinds, n_stars):
     """What was done, with the numbers of stars."""
     first = next(iter(kinds.values()))[0]
-    return ABOUT.format(**first | {"n_stars": n_stars, "instruments": " and ".join(first["instruments"])})
+    minutes = first["train_seconds"] / 60
+    return ABOUT.format(
+        **first | {"minutes": minutes, "n_stars": n_stars, "instruments": " and ".join(first["instruments"])}
+    )
 
 
 def kinds_table(kinds):
@@ -91,6 +99,13 @@ def alarms_text(kinds):
         if "false_alarms_spectra" in figures
     ]
     return ALARMS.format(alarms=f"{min(rates):.1f} to {max(rates):.1f}")
+
+
+def real_text(real):
+    """What was done, with the files that were not scored, and why."""
+    files = [f"``{name}`` ({why})" for name, why in real["lamost"]["skipped_files"].items()]
+    skipped = f"Files of M dwarfs that were not scored: {', '.join(files)}. " if files else ""
+    return REAL.format(n_stars=real["lamost"]["n_stars"], skipped=skipped, minutes=real["seconds"] / 60)
 
 
 def real_table(real):

@@ -20,10 +20,11 @@ and nothing here says that it belongs to the cluster. ::
     python benchmarks/bench_m71.py --seed {seed} --stars 20000
 
 No real spectrum trained anything but the adaptations. The space is one of mock NIRSpec and APOGEE spectra (see
-:doc:`accuracy`), of the defaults, with labels; the flux of all is divided by a continuum that is fitted anew, since
-real spectra come without a true one. {n_train} stars trained it, {n_kept} others calibrate intervals and outliers, and
-{n_test} are the test. *Mock giants* are the {n_giants} test stars with Teff below 5300 K, log g below 3.3 and [M/H]
-below -0.4. Seed {seed}, {stars} stars, {minutes} minutes, of which the space took {fit_minutes}; code {code}.
+:doc:`accuracy`), by the contrast of vectors (``objective="clip"``) and labels, with no option set; the flux of all is
+divided by a continuum that is fitted anew, since real spectra come without a true one. {n_train} stars trained it,
+{n_kept} others calibrate intervals and outliers, and {n_test} are the test. *Mock giants* are the {n_giants} test
+stars with Teff below 5300 K, log g below 3.3 and [M/H] below -0.4. Seed {seed}, {stars} stars, {minutes} minutes, of
+which the space took {fit_minutes}; code {code}.
 
 .. warning::
 
