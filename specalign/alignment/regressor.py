@@ -20,6 +20,7 @@ from specalign.alignment.inputs import (
     plain_record,
     scale_input,
 )
+from specalign.alignment.origin import software_versions
 from specalign.alignment.stars import LabelledStars
 from specalign.config import limited_threads
 from specalign.data.loading import check_good_pixels
@@ -338,6 +339,7 @@ class LabelRegressor(Displayed):
             "scaling": dataclasses.asdict(self._scaler),
             "errors": self._errors.as_dict(),
             "history": self.history.as_dict(),
+            "software": software_versions(),
         }
 
     @classmethod

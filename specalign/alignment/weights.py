@@ -100,6 +100,7 @@ def describe(aligner):
         "decoders": {name: decoder.config() for name, decoder in aligner._decoders.items()},
         "labels": aligner._labels.as_dict() if aligner._labels else None,
         "history": aligner.history.as_dict(),
+        "software": software_versions(),
     }
 
 

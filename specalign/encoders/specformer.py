@@ -73,7 +73,7 @@ class SpecFormer(Encoder):
         "Window k has the pixels k * stride ... k * stride + window - 1; windows that would go beyond the end are left "
         "out. It is seen where one of its pixels is used.",
         "token k = values([z * weight of its pixels, 0]) + worth.weight @ (1 - weight of its pixels).",
-        "p = mean of log_wavelength over its pixels, phase = p * position.frequency, "
+        "p = mean of log_wavelength over its pixels, phase = p * position.frequency, in double precision, "
         "[gain, place] = position.linear([sin(phase), cos(phase)]), halves; token k = token k * gain + place.",
         "The last token = values([mean of f, 0, ..., 0, log10 of its standard deviation]) + context(statistics).",
         "For each blocks.i: t = t + out(attention(qkv(norm(t)))), with multi-head attention (query, key and value are "
@@ -224,7 +224,8 @@ class SpecFormer(Encoder):
         windows = tokens[:, :-1] + self.worth(1 - weight)
         if hidden is not None:
             windows, seen = torch.where(hidden[:, :, None], self.blank, windows), seen | hidden
-        gain, place = self.position(self.log_wavelength.unfold(0, self.window, self.stride).mean(dim=1)).chunk(2, dim=1)
+        centre = self.log_wavelength.double().unfold(0, self.window, self.stride).mean(dim=1)
+        gain, place = self.position(centre).chunk(2, dim=1)
         last = tokens[:, -1:] + self.context(rows.statistics)[:, None]
         return torch.cat([windows * gain + place, last], dim=1), functional.pad(seen, (0, 1), value=True)
 

@@ -106,5 +106,6 @@ class PositionCode(nn.Module):
 
     def forward(self, log_wavelength):
         """Codes (T, width) of the centres of windows (T,)."""
-        phase = log_wavelength[:, None] * self.frequency
-        return self.linear(torch.cat([phase.sin(), phase.cos()], dim=1))
+        phase = log_wavelength.double()[:, None] * self.frequency  # 10^4 and more, of which single precision has 0.01
+        waves = torch.cat([phase.sin(), phase.cos()], dim=1)
+        return self.linear(waves.to(self.linear.weight.dtype))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import shutil
 import struct
 import tracemalloc
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import specalign
 from specalign import Aligner, get_encoder
 from specalign.alignment import checkpoint
 from specalign.alignment.objectives import Objective, Sigmoid
@@ -301,6 +303,18 @@ def drop_encoder(value):
 def test_descriptions_that_do_not_fit_are_refused(folder, change, match):
     rewrite(folder, change)
     refuse_quickly(folder, match)
+
+
+def test_a_description_of_another_version_names_the_version_that_wrote_it(folder):
+    def edit(value):
+        assert value["software"]["specalign"] == specalign.__version__
+        value["software"]["specalign"] = "9.1"
+        value["instruments"]["apogee"]["config"]["rotary"] = True
+
+    rewrite(folder, edit)
+    here = re.escape(specalign.__version__)
+    with pytest.raises(CheckpointError, match=rf"rotary.*; it was written with specalign 9\.1 \(here {here}\)"):
+        Aligner.load(folder)
 
 
 def test_weights_that_are_not_finite_are_refused(aligner, folder):

@@ -176,6 +176,16 @@ def test_a_description_that_does_not_fit_is_refused(folder, edit):
         LabelRegressor.load(folder)
 
 
+def test_a_description_of_another_version_names_the_version_that_wrote_it(folder):
+    def edit(value):
+        value["software"]["specalign"] = "9.1"
+        value["config"]["rotary"] = True
+
+    change(folder, edit)
+    with pytest.raises(CheckpointError, match=r"rotary.*; it was written with specalign 9\.1 \(here "):
+        LabelRegressor.load(folder)
+
+
 def test_the_split_of_another_regressor_is_refused(regressor, folder):
     (path,) = folder.glob("split-*.ecsv")
     StarSplit.draw(stars(90), seed=regressor.split.seed + 1).save(path)

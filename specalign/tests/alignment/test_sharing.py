@@ -22,6 +22,7 @@ SIZES = {
     "starnet": {"filters": [3, 4], "filter_length": 4, "hidden": [8]},
     "mlp": {"n_factors": 4, "width": 8, "depth": 2},
     "autoencoder": {"hidden": 8, "bottleneck": 4},
+    "specformer": {"window": 8, "stride": 6, "width": 16, "depth": 2, "heads": 2},
 }
 
 
@@ -40,6 +41,14 @@ def aligner(spectra):
     chosen = {"apogee": encoder("starnet", 40), "nirspec": encoder("mlp", 30), "gaia_xp": encoder("autoencoder", 25)}
     aligner = sa.Aligner(chosen, embed_dim=6)
     aligner.fit(spectra, label_table(stars(60)), **QUICK)
+    return aligner
+
+
+@pytest.fixture(scope="module")
+def transformer(spectra):
+    """An aligner of which one encoder attends to windows."""
+    aligner = sa.Aligner({"apogee": encoder("specformer", 40), "nirspec": encoder("mlp", 30)}, embed_dim=6)
+    aligner.fit({name: spectra[name] for name in aligner.instruments}, label_table(stars(60)), **QUICK)
     return aligner
 
 
@@ -87,8 +96,8 @@ def linear(t, name, x):
 
 
 def norm(t, name, x):
-    x = x - x.mean(axis=1, keepdims=True)
-    return x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-5) * t[name + ".weight"] + t[name + ".bias"]
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-5) * t[name + ".weight"] + t[name + ".bias"]
 
 
 def block(t, name, x):
@@ -122,7 +131,7 @@ def mlp(t, o, flux, ivar, bad, snr):
     return linear(t, "head.1", norm(t, "head.0", x))
 
 
-def autoencoder(t, o, flux, ivar, bad, snr):
+def standardized(t, o, flux, ivar, bad, snr):
     median = np.array([np.sort(row[~b])[(np.sum(~b) - 1) // 2] for row, b in zip(ivar, bad)])
     used = ~bad & (ivar > o["low_weight"] * median[:, None])
     mean, std = t["standardizer.scaler.mean"], t["standardizer.scaler.std"]
@@ -134,6 +143,42 @@ def autoencoder(t, o, flux, ivar, bad, snr):
     z = np.where(used, (f - mean) / std, 0)
     weight = np.where(used, 1 / (1 + 1 / (np.where(used, ivar, 1) * std**2)), 0)
     assert o["standardize"] == "pixel"
+    return z, weight, statistics
+
+
+def attention(q, k, v, seen, heads):
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (q, k, v))
+    score = np.einsum("nqhd,nkhd->nhqk", q, k) / np.sqrt(q.shape[3])
+    score = np.exp(np.where(seen[:, None, None], score, -np.inf) - score.max(axis=3, keepdims=True))
+    found = np.einsum("nhqk,nkhd->nqhd", score / score.sum(axis=3, keepdims=True), v)
+    return found.reshape(*found.shape[:2], -1)
+
+
+def specformer(t, o, flux, ivar, bad, snr):
+    z, weight, statistics = standardized(t, o, flux, ivar, bad, snr)
+    view = lambda x: np.lib.stride_tricks.sliding_window_view(x, o["window"], axis=-1)[..., :: o["stride"], :]
+    pad = ((0, 0), (0, 0), (0, 1))
+    x = linear(t, "values", np.pad(view(z * weight), pad)) + view(1 - weight) @ t["worth.weight"].T
+    phase = view(t["log_wavelength"]).mean(axis=1)[:, None] * t["position.frequency"]
+    code = linear(t, "position.linear", np.concatenate([np.sin(phase), np.cos(phase)], axis=1))
+    gain, place = np.split(code, 2, axis=1)
+    last = np.zeros((len(z), 1, o["window"] + 1))
+    last[:, 0, 0], last[:, 0, -1] = statistics[:, 0], statistics[:, 1]
+    last = linear(t, "values", last) + linear(t, "context", statistics)[:, None]
+    x = np.concatenate([x * gain + place, last], axis=1)
+    seen = np.pad((view(weight) > 0).any(axis=2), ((0, 0), (0, 1)), constant_values=True)
+    for i in range(o["depth"]):
+        qkv = np.split(linear(t, f"blocks.{i}.qkv", norm(t, f"blocks.{i}.norm", x)), 3, axis=2)
+        x = x + linear(t, f"blocks.{i}.out", attention(*qkv, seen, o["heads"]))
+        x = block(t, f"blocks.{i}.perceptron", x)
+    key, value = np.split(linear(t, "head.key_value", norm(t, "head.norm", x)), 2, axis=2)
+    query = np.broadcast_to(t["head.query"], (len(x), 1, o["width"]))
+    x = attention(query, key, value, seen, o["heads"])[:, 0]
+    return linear(t, "head.mlp.3", gelu(linear(t, "head.mlp.1", norm(t, "head.mlp.0", x))))
+
+
+def autoencoder(t, o, flux, ivar, bad, snr):
+    z, weight, statistics = standardized(t, o, flux, ivar, bad, snr)
     x = linear(t, "stem", z * weight) + weight @ t["worth.weight"].T + statistics @ t["context.weight"].T
     for i in range(o["blocks"]):
         x = block(t, f"encoder.{i}", x)
@@ -164,11 +209,16 @@ np.savez(arrays, **vectors)
 """
 
 
-def test_another_program_reproduces_the_vectors(aligner, folder, tmp_path):
+@pytest.mark.parametrize("model", ["aligner", "transformer"])
+def test_another_program_reproduces_the_vectors(model, spectra, tmp_path, request):
     """With json, safetensors and numpy alone, by the sentences of config.json."""
+    aligner, folder = request.getfixturevalue(model), tmp_path / "model"
+    export_weights(aligner, folder, prepared={name: spectra[name] for name in aligner.instruments})
     new = {name: observe(name, stars(9, first=300)) for name in aligner.instruments}
     for rows in new.values():
         rows.flux[0, 3] = 500.0  # wild, and no mask has it
+        rows.mask[1, 5:16], rows.ivar[1, 5:16] = True, 0  # a window that nothing is known of
+        rows.ivar[2, :9] *= 1e-5  # and one of low weight
     arrays = {f"{name}-{key}": getattr(rows, key) for name, rows in new.items() for key in ("flux", "ivar", "mask")}
     path = tmp_path / "arrays.npz"
     np.savez(path, **arrays)

@@ -48,6 +48,28 @@ def test_translations_are_near_the_truth_and_know_how_near(source, target):
     assert 0.3 < (error**2 * found.ivar).mean() < 2  # calibrated on 60 stars; one that sees its own noise is beyond 2.5
 
 
+@functools.cache
+def three():
+    """Instruments of which each lacks some of the stars: 100, 100 and none of 600."""
+    torch.set_num_threads(1)
+    seen = {"apogee": stars(500), "nirspec": stars(500, first=100), "gaia_xp": stars(600)}
+    options = {"embed_dim": 16, "n_factors": 6, "width": 48, "depth": 1}
+    encoders = {name: get_encoder("mlp", n_pixels=PIXELS[name], **options) for name in seen}
+    aligner = Aligner(encoders, embed_dim=16, objective="clip+both")
+    aligner.fit({name: observe(name, rows) for name, rows in seen.items()}, **QUICK)
+    return aligner
+
+
+@pytest.mark.parametrize("source", PIXELS)
+@pytest.mark.parametrize("target", PIXELS)
+def test_three_instruments_translate_every_way(source, target):
+    found = three().translate(observe(source, stars(200, first=1000), seed=5), to=target)
+    error = found.flux - noise_free(found)
+    spread = noise_free(found).std(axis=0).mean()
+    assert error.std() < 0.25 * spread
+    assert 0.3 < (error**2 * found.ivar).mean() < 2
+
+
 def test_the_shared_part_of_the_covariance_belongs_to_the_variance():
     found = trained().translate(pair(20, first=1000)["apogee"], to="gaia_xp")
     scale, basis = found.covariance_factor

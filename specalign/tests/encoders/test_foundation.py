@@ -79,6 +79,19 @@ def test_a_window_of_bad_pixels_takes_no_part():
     assert not torch.equal(encoder(flux, ivar, mask), before)
 
 
+def test_a_window_of_low_weight_takes_no_part():
+    """Good pixels that are worth nothing: of them no token, and no part in the attention."""
+    encoder = get_encoder("specformer", n_pixels=P, embed_dim=5, width=16, depth=2, heads=2, window=8, stride=8).eval()
+    flux, ivar, mask = spectra()
+    mask[:, 8:16], ivar[:, 8:16] = False, 1e-3
+    before = encoder(flux, ivar, mask, snr=np.full(6, 10.0))
+    encoder.log_wavelength[8:16] += 0.3
+    flux[:, 8:16] += 0.5
+    assert torch.equal(encoder(flux, ivar, mask, snr=np.full(6, 10.0)), before)
+    ivar[:, 8:16] = ivar[:, 16:24]
+    assert not torch.equal(encoder(flux, ivar, mask, snr=np.full(6, 10.0)), before)
+
+
 def test_pixels_of_low_weight_take_no_part(encoder):
     flux, ivar, mask = spectra()
     mask[:, 5], ivar[:, 5] = False, 1e-3
