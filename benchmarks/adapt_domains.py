@@ -7,6 +7,7 @@ cent, and which has some that the first one lacks.  Its stars are others, and th
 ``lamost``: the real spectra, in a space that was trained on mock ones, see ``accuracy_transfer.py``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,10 @@ MOST_LABELS = 300
 
 @dataclass
 class Domain:
-    """Spectra of a domain: some to learn from, in a random order, and others to be tested on."""
+    """Spectra of a domain: some to learn from, in a random order, others to be tested on, and perhaps many more.
+
+    ``more()`` gives spectra and their labels, as many as a space has that knows its domain.
+    """
 
     pair: tuple
     key: str
@@ -38,6 +42,7 @@ class Domain:
     few: object
     test: object
     labels: object
+    more: Callable | None = None
 
 
 class Elsewhere:
@@ -58,15 +63,27 @@ class Elsewhere:
 def nirspec_domain(survey):
     """Other stars than the survey's, seen elsewhere."""
     n_test = test_size(survey.n_stars)
-    mock = MockSurvey(survey.shared, MOST_LABELS + n_test, survey.seed + 1000, n_test)
+    mock, few, test = seen_elsewhere(survey, MOST_LABELS + n_test, n_test, 1000)
+    names = mock.known_labels[KEY]
+    return Domain(("nirspec", "apogee"), "nirspec", names, few, test, mock.labels, lambda: many(survey, n_test))
+
+
+def many(survey, n_test):
+    """As many spectra as the survey trains with, of yet other stars, and their labels."""
+    mock, rows, _ = seen_elsewhere(survey, survey.n_stars, n_test, 2000)
+    return rows, mock.labels
+
+
+def seen_elsewhere(survey, n_stars, n_test, shift):
+    """A survey of other stars, and its prepared spectra: to learn from, and to be tested on."""
+    mock = MockSurvey(survey.shared, n_stars, survey.seed + shift, n_test)
     script = mock.script
     script.INSTRUMENTS = (*script.INSTRUMENTS, KEY)
     script._MODELS[KEY] = lambda: Elsewhere(script.model("nirspec"), survey.seed)
     script.SNR[KEY], script.VELOCITY_ERROR[KEY] = SNR, VELOCITY_ERROR
     mock.settings[KEY], mock.known_labels[KEY] = mock.settings["nirspec"], mock.known_labels["nirspec"]
-    hide_gaps(mock.observe(KEY), np.random.default_rng([survey.seed, 10]))
-    few, test = mock.prepare(KEY)
-    return Domain(("nirspec", "apogee"), "nirspec", mock.known_labels[KEY], few, test, mock.labels)
+    hide_gaps(mock.observe(KEY), np.random.default_rng([survey.seed, shift // 100]))
+    return mock, *mock.prepare(KEY)
 
 
 def hide_gaps(seen, rng):

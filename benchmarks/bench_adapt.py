@@ -82,7 +82,11 @@ class Study:
 
     def raw_flux(self, size, draw):
         """Errors of the perceptron on pixels."""
-        model = FluxLabelModel(seed=self.seed + draw).fit(self.drawn(size, draw), self.domain.labels)
+        return self.by_pixels(self.drawn(size, draw), self.domain.labels, draw)
+
+    def by_pixels(self, rows, labels, draw=0):
+        """Errors of a perceptron that learns from these rows."""
+        model = FluxLabelModel(seed=self.seed + draw).fit(rows, labels)
         return {"pixels": self.errors(model.predict(self.domain.test))}
 
 
@@ -101,6 +105,9 @@ def learning_curve(survey, domain, method):
     curve = {str(n): [one(n, draw) for draw in range(DRAWS if 0 < n < few else 1)] for n in sizes}
     if method == RAW and few not in sizes:
         curve[str(few)] = [one(few, 0)]
+    if method == RAW and study.domain.more:
+        rows, labels = study.domain.more()
+        curve[str(len(rows))] = [study.by_pixels(rows, labels)]
     facts = {"n_few": few, "n_test": len(study.domain.test)} | getattr(study, "facts", {})
     return plain(facts | {"sizes": {n: mean_of(draws) for n, draws in curve.items()}})
 

@@ -15,7 +15,8 @@ NAMES = {"rmse": "Root mean square errors", "mae": "Mean absolute errors"}
 ABOUT = """A space of mock spectra meets another domain, and learns from 0 to 300 labelled spectra of it
 (`specalign.Aligner.adapt`, no option set; three draws of each number, but of all that there are). Labels of the
 domain's test stars come from models fitted to the *partner's* embeddings alone: the few labels reach them through the
-adapted encoder only. The raw-flux MLP learns from the same few spectra, and from all of them. ::
+adapted encoder only. The raw-flux MLP learns from the same few spectra, from all of them, and of mock NIRSpec from as
+many as the space was trained with. ::
 
     python benchmarks/bench_adapt.py --seed {seed} --stars {n_stars}"""
 
