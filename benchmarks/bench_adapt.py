@@ -34,6 +34,7 @@ SIZES = (0, 3, 10, 30, 100, 300)
 DRAWS = 3
 METHODS = ("low_rank", "head", "full")
 RAW = "raw-flux"
+MODERATE, WHOLE = (1000,), ("full", RAW)  # methods that change every weight learn from moderate sets, too
 PROBES = ("knn", "mlp")
 AVERAGES = {
     "rmse": lambda error: np.sqrt(np.nanmean(error**2, axis=0)),
@@ -101,10 +102,10 @@ def learning_curve(survey, domain, method):
     study = study_of(survey, domain)
     few = len(study.domain.few)
     sizes = [size for size in SIZES if size <= few and (size or method != RAW)]
+    if method in WHOLE:
+        sizes = sorted({*sizes, *(size for size in MODERATE if size <= few), few})
     one = study.raw_flux if method == RAW else functools.partial(study.adapted, method)
     curve = {str(n): [one(n, draw) for draw in range(DRAWS if 0 < n < few else 1)] for n in sizes}
-    if method == RAW and few not in sizes:
-        curve[str(few)] = [one(few, 0)]
     if method == RAW and study.domain.more:
         rows, labels = study.domain.more()
         curve[str(len(rows))] = [study.by_pixels(rows, labels)]
