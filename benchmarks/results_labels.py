@@ -5,6 +5,7 @@ import re
 import textwrap
 
 import numpy as np
+from coverage_by_chance import by_chance
 from matplotlib.figure import Figure
 from results_tables import OBSERVED_UNITS as UNITS
 from results_tables import list_table, spread
@@ -34,12 +35,13 @@ calibrate the conformal intervals. A row is a command; those that are not stored
 
 *Coverage* is how far the share of true labels in nominal 50, 80 and 95 % intervals is from these numbers, in points:
 the largest departure over levels and labels of the mean of all seeds, on all test stars and in the worst third of S/N,
-for the method's own posterior and for conformal intervals, by thirds of S/N and without bins. *Ranks* of true labels
-among samples of the posterior are uniform if it is right: the smallest p over labels, and the spread over that of
-uniform ranks (above 1, posteriors are too narrow). *Time* is that of a spectrum from its prepared arrays to labels, and
-to intervals, in ms: a hundred at once, and one alone (SpecCLIP: 1 to 5 ms). *Width* is the median error that is
-predicted over the Cramér-Rao bound of the same star, which knows nothing of the population: a posterior may be
-narrower."""
+for the method's own posterior and for conformal intervals, by thirds of S/N and without bins. Exact intervals depart,
+too, of so few stars: *by chance* is the median of what they do, so that every second exact method is farther off.
+*Ranks* of true labels among samples of the posterior are uniform if it is right: the smallest p over labels, and the
+spread over that of uniform ranks (above 1, posteriors are too narrow). *Time* is that of a spectrum from its prepared
+arrays to labels, and to intervals, in ms: a hundred at once, and one alone (SpecCLIP: 1 to 5 ms). *Width* is the median
+error that is predicted over the Cramér-Rao bound of the same star, which knows nothing of the population: a posterior
+may be narrower."""
 OBSERVED = """The stars have velocities of 100 km/s (standard deviation), no spectrum is shifted, and each instrument
 is asked for what it can know: LAMOST for the velocity, Gaia XP for the extinction."""
 CORRELATED = """Cross-correlation of the same LAMOST spectra with 100 noise-free spectra of training stars, which no
@@ -86,16 +88,25 @@ def read(store, n_stars):
 
 
 def size_text(results):
-    """How many stars calibrate and test, and how far a perfect interval departs by chance."""
-    n, kept = min(one["n_test"] for one in results[0]["instruments"].values()), results[0]["n_kept"]
-    own = [100 * np.sqrt(0.25 / size) for size in (n, n / 3)]
-    conformal = [np.hypot(one, 100 * np.sqrt(0.25 / size)) for one, size in zip(own, (kept, kept / 3), strict=True)]
-    return (
-        f"Seeds: {len(results)}; {kept} stars calibrate, {n} test. {cost_text(results)} By chance alone, the coverage "
-        f"of exact 50 % intervals of one seed departs by {own[0]:.1f} points (one standard deviation) on all stars and "
-        f"by {own[1]:.1f} in a third, that of conformal ones by {conformal[0]:.1f} and {conformal[1]:.1f}; the largest "
-        "of several departures is larger."
-    )
+    """How many stars calibrate and test, and what it cost."""
+    n, kept = sizes_of(results)
+    return f"Seeds: {len(results)}; {kept} stars calibrate, {n} test. {cost_text(results)}"
+
+
+def sizes_of(results):
+    """How many stars test, and calibrate."""
+    return min(one["n_test"] for one in results[0]["instruments"].values()), results[0]["n_kept"]
+
+
+def exact_cells(results, kinds):
+    """Departures of exact intervals by chance, in the order of the table's columns."""
+    n, kept = sizes_of(results)
+    found = next(methods_of(results))[2][0]
+    levels, n_labels = [float(level) for level in found["coverage"]], len(found["labels"])
+    for kind in kinds:
+        given = {"n_calibration": 0 if kind == "coverage" else kept, "n_bins": 1 if "marginal" in kind else 3}
+        chance = by_chance(n, n_labels=n_labels, levels=levels, n_seeds=len(results), **given)
+        yield from (f"{chance[part]:.1f}" for part in TARGETS)
 
 
 def cost_text(results):
@@ -143,6 +154,7 @@ def calibration_table(results):
         p = f"{min(one['p_value'] for one in ranks):.1g}"
         times = [time_text(found, parts, name) for name in ("label_ms", "posterior_ms")]
         rows.append((key, method, *coverage, p, f"{min(spreads):.2f}-{max(spreads):.2f}", *times))
+    rows.append(("", "exact, by chance", *exact_cells(results, kinds), "", "1", "", ""))
     return list_table(rows)
 
 
