@@ -214,6 +214,12 @@ def log_evidence(mean, log_variance, likelihood):
     return _Evidence.apply(mean.double(), log_variance.double(), likelihood.precision, likelihood.information)
 
 
+def _inverse(triangular):
+    """Of lower triangular matrices (n, K, K)."""
+    unit = torch.eye(triangular.shape[1], dtype=triangular.dtype, device=triangular.device)
+    return torch.linalg.solve_triangular(triangular, unit.expand_as(triangular), upper=False)
+
+
 class _Evidence(torch.autograd.Function):
     """With derivatives of its own: those of a Cholesky factor cost several times the factor."""
 
@@ -221,11 +227,13 @@ class _Evidence(torch.autograd.Function):
     def forward(ctx, mean, log_variance, precision, information):
         inverse = (-log_variance).exp()
         pull = (precision @ mean[:, :, None])[:, :, 0]
-        cholesky = torch.linalg.cholesky(precision + torch.diag_embed(inverse))
-        posterior = torch.cholesky_inverse(cholesky)
-        shift = (posterior @ (information - pull)[:, :, None])[:, :, 0]
+        whole = precision.clone()
+        whole.diagonal(dim1=1, dim2=2).add_(inverse)
+        cholesky = torch.linalg.cholesky(whole)
+        root = _inverse(cholesky)  # root.mT @ root is the posterior's covariance, of which the diagonal is enough
+        shift = (root.mT @ (root @ (information - pull)[:, :, None]))[:, :, 0]
         volume = cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1) + 0.5 * log_variance.sum(dim=1)
-        by_variance = 0.5 * (inverse * (shift**2 + posterior.diagonal(dim1=1, dim2=2)) - 1)
+        by_variance = 0.5 * (inverse * (shift**2 + torch.linalg.vector_norm(root, dim=1) ** 2) - 1)
         ctx.save_for_backward(inverse * shift, by_variance)
         quadratic = (mean * (information - 0.5 * pull)).sum(dim=1)
         return quadratic + 0.5 * (shift * (information - pull)).sum(dim=1) - volume
