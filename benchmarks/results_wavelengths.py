@@ -2,18 +2,17 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from results_foundation import PAIRS, read
+from results_foundation import PAIRS, PREDICTED, read
 
 from specalign.io.files import atomic_write
 
-METHOD = "clip+predict"
 CHI2_TICKS = (0.1, 0.3, 1, 3)
 TRUTHS = {"measured": ("C1", "measured spectra"), "noise-free": ("C0", "noise-free spectra")}
 
 
 def write_wavelengths(path, store, n_stars):
     """A row of panels for each pair, where its predictions are stored: chi-square and fractional residuals."""
-    found = {pair: results for (pair, method), results in read(store, n_stars).items() if method == METHOD}
+    found = {pair: results for (pair, method), results in read(store, n_stars).items() if method == PREDICTED}
     found = {pair: found[pair] for pair in PAIRS if pair in found}
     if not found:
         return

@@ -45,3 +45,22 @@ def test_draws_are_averaged_by_model_and_label(program):
     found = program("bench_adapt").mean_of(draws)
     assert found["means"] == {"knn": {"rmse": {"teff": pytest.approx(2.0)}}}
     assert found["draws"] == draws
+
+
+def test_a_curve_ends_with_all_that_there_are(program):
+    """Methods that change every weight go on to moderate sets; the perceptron to as many as the space had."""
+    bench = program("bench_adapt")
+
+    def learned(*of):
+        return {"any": {"rmse": {"teff": float(len(of))}}}
+
+    many = SimpleNamespace(few=np.arange(1600), test=[0], more=lambda: (np.arange(18000), None))
+    study = SimpleNamespace(domain=many, raw_flux=learned, adapted=learned, by_pixels=learned)
+    bench.study_of = lambda survey, domain: study
+    whole = ["1000", "1600"]
+    sizes = {name: list(bench.learning_curve(None, "lamost", name)["sizes"]) for name in ("head", "full", bench.RAW)}
+    assert sizes["head"] == ["0", "3", "10", "30", "100", "300"]
+    assert sizes["full"] == [*sizes["head"], *whole]
+    assert sizes[bench.RAW] == [*sizes["head"][1:], *whole, "18000"]
+    many.few = np.arange(300)
+    assert list(bench.learning_curve(None, "nirspec", "full")["sizes"]) == sizes["head"]

@@ -113,7 +113,8 @@ def stored(row, seed, scatter):
     told = {"all": figure, "bins": [figure | {"angstrom": [3360.0, 3700.0]}], "class": classes}
     names = ("the spectrum itself", "median ratio") if row == "no-decoder" else (row,)
     methods = {name: dict.fromkeys(WAYS, told) for name in names}
-    return {"row": row, "seed": seed, "methods": methods, "n_class": dict.fromkeys(classes, 5), "n_train": [73]}
+    facts = {"n_class": dict.fromkeys(classes, 5), "n_train": [73], "fit_seconds": [60.0, 30.0]}
+    return {"row": row, "seed": seed, "methods": methods} | facts
 
 
 def test_the_section_has_what_is_stored(program, tmp_path):
@@ -128,6 +129,7 @@ def test_the_section_has_what_is_stored(program, tmp_path):
     assert "336-370" in text
     assert text.index("median ratio") < text.index("``clip+predict``, and stars between them")
     assert "20 stars" in text
+    assert "Minutes of the five trainings, one a fold: ``clip+predict``, and stars between them 1.5." in text
 
 
 @pytest.mark.slow

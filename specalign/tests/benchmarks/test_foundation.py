@@ -56,7 +56,7 @@ def row(method, seed, recall=0.4):
     ways = ("lamost -> gaia_xp", "gaia_xp -> lamost")
     kinds = {"mlp": {"teff": {"rmse": 50.0 + seed}}, "knn": {"teff": {"rmse": 1.0}}}
     figure = {"chi2": 1.25, "median_chi2": 0.5, "bias": 0.0, "scatter": 0.021, "stated": 0.02}
-    entry = {"all": figure, "bins": []}
+    entry = {"all": figure, "bins": [figure | {"angstrom": [4000.0 + 100 * i, 4100.0 + 100 * i]} for i in range(3)]}
     told = {"measured": entry, "noise-free": None, "baselines": {"mean spectrum": figure | {"scatter": 0.3}}}
     return {
         "row": f"lamost-gaia_xp:{method}", "seed": seed, "fit_seconds": 120.0,
@@ -78,5 +78,22 @@ def test_the_section_has_what_is_stored(program, tmp_path):
     assert "52 ± 0" in text
     assert "2.10 ± 0.00 %" in text
     assert "30.00 ± 0.00 %" in text
-    assert "clip+both" not in text.partition("Labels are read off")[2]
+    assert "clip+both" not in text.partition("list-table")[2]
     assert section(tmp_path, 500) == ""
+
+
+def test_residuals_are_drawn_by_wavelength(program, tmp_path):
+    wavelengths, section = program("results_wavelengths"), program("results_foundation")
+    path = tmp_path / section.WAVELENGTHS
+    wavelengths.write_wavelengths(path, tmp_path, 20000)
+    assert not path.exists()
+    (tmp_path / "foundation-lamost-gaia_xp-clip-seed1-stars20000.json").write_text(json.dumps(row("clip", 1)))
+    assert section.WAVELENGTHS not in section.foundation_section(tmp_path, 20000)
+    result = row("clip+predict", 1)
+    told = result["translation"]["lamost -> gaia_xp"]
+    told["measured"]["bins"][1] |= {"chi2": None, "scatter": None, "bias": None}  # nothing is known of a bin
+    result["translation"]["gaia_xp -> lamost"] = told
+    (tmp_path / "foundation-lamost-gaia_xp-clip+predict-seed1-stars20000.json").write_text(json.dumps(result))
+    wavelengths.write_wavelengths(path, tmp_path, 20000)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert f"figure:: {section.WAVELENGTHS}" in section.foundation_section(tmp_path, 20000)

@@ -115,6 +115,7 @@ def method_of(share, rmse, counts=None):
         "labels": {"radial_velocity": {"rmse": rmse, "bias": 0.0, "r2": 0.9}},
         "coverage": {"0.8": {"radial_velocity": third}},
         "coverage, conformal": {"0.8": {"radial_velocity": exact}},
+        "coverage, marginal": {"0.8": {"radial_velocity": exact}},
         "width over bound": {"radial_velocity": 2.5},
         "ranks": {"radial_velocity": rank},
         "label_ms": {"batch": 0.5, "single": 2.0},
@@ -122,11 +123,11 @@ def method_of(share, rmse, counts=None):
     }
 
 
-def store_row(folder, row, counts=None, **more):
-    methods = {"knn": method_of(0.77, 31.0, counts), "mlp": method_of(0.81, 20.0, counts)}
+def store_row(folder, row, counts=None, seed=31, share=0.77, **more):
+    methods = {"knn": method_of(share, 31.0, counts), "mlp": method_of(0.81, 20.0, counts)}
     one = {"n_test": 2000, "embed_ms": {"batch": 0.25, "single": 1.0}, "methods": methods}
-    result = {"fit_seconds": 9.0, "n_kept": 500, "instruments": {"lamost": one}} | more
-    (folder / f"labels-{row}-seed31-stars20000.json").write_text(json.dumps(result))
+    result = {"fit_seconds": 9.0, "n_kept": 500, "threads": 2, "instruments": {"lamost": one}} | more
+    (folder / f"labels-{row}-seed{seed}-stars20000.json").write_text(json.dumps(result))
 
 
 def test_the_section_tells_what_is_stored_and_which_targets_are_met(program, tmp_path):
@@ -135,14 +136,37 @@ def test_the_section_tells_what_is_stored_and_which_targets_are_met(program, tmp
     store_row(tmp_path, "apogee-nirspec-given")  # as rows were stored before histograms were
     text = page.labels_section(tmp_path, 20000)
     assert page.labels_section(tmp_path, 300) == ""
-    cells = ["lamost", "knn", "3.0", "7.0", "0.0", "0.0", "0.2", "1.10-1.10", "0.75; 3.0", "1.25; 4.0"]
+    cells = ["lamost", "knn", "3.0", "7.0", *4 * ["0.0"], "0.2", "1.10-1.10", "0.75; 3.0", "1.25; 4.0"]
     assert "   * - " + "\n     - ".join(cells) in text
     assert "* own posterior: met by mlp on lamost; missed by knn on lamost." in text
-    assert "* conformal intervals: met by knn on lamost, mlp on lamost; missed by none." in text
+    assert "* conformal by S/N: met by knn on lamost, mlp on lamost; missed by none." in text
+    assert "The aligner took 0.1 minutes, and the slowest label model, ``mlp``, 1 seconds (threads: 2)." in " ".join(
+        text.split()
+    )
+    assert "     - exact, by chance\n     - 0.6\n" in text
     assert "31.0 (2.50)" in text
     assert "figure::" not in text
     page.write_figure(tmp_path / "ranks.png", tmp_path, 20000)
     assert not (tmp_path / "ranks.png").exists()
+
+
+def test_coverage_is_averaged_over_seeds(program, tmp_path):
+    page = program("results_labels")
+    for seed, share in ((31, 0.77), (32, 0.81)):
+        store_row(tmp_path, "apogee-nirspec-given", seed=seed, share=share)
+    text = page.labels_section(tmp_path, 20000)
+    assert "     - knn\n     - 1.0\n     - 5.0\n" in text  # 0.79 on all, 0.75 in a third
+    assert "Seeds: 2;" in text
+
+
+def test_exact_intervals_depart_as_binomials_do(program):
+    by_chance = program("coverage_by_chance").by_chance
+    own, kept = by_chance(2000, 0, 1, (0.5,)), by_chance(2000, 2000, 1, (0.5,), n_bins=1)
+    sigma = 100 * np.sqrt(0.25 / 2000)
+    assert own["all"] == pytest.approx(0.674 * sigma, rel=0.2)  # the median of |z|
+    assert kept["all"] == pytest.approx(0.674 * sigma * np.sqrt(2), rel=0.2)  # as many calibrate as test
+    assert own["third"] > 1.5 * own["all"]
+    assert by_chance(2000, 0, 1, (0.5,), n_seeds=9)["all"] == pytest.approx(own["all"] / 3, rel=0.3)
 
 
 def test_velocities_stand_beside_those_of_cross_correlation(program, tmp_path):

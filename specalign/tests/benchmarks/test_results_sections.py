@@ -14,7 +14,8 @@ def store(folder, name, result):
 def outliers(precision):
     scored = {"average_precision": precision, "found_at_1_percent": 0.9, "false_alarms_spectra": 0.012}
     methods = {"neighbours": scored, "isolation forest, raw flux": {"average_precision": 0.02}}
-    return {"instruments": ["lamost_lrs", "gaia_xp"], "n_normal": 1600, "n_planted": 100, "methods": methods}
+    facts = {"n_normal": 1600, "n_planted": 100, "train_seconds": 840.0}
+    return {"instruments": ["lamost_lrs", "gaia_xp"], "methods": methods} | facts
 
 
 def test_outliers_over_seeds(program, tmp_path):
@@ -26,6 +27,7 @@ def test_outliers_over_seeds(program, tmp_path):
     assert "0.60 ± 0.10 (0.90 ± 0.00)" in text
     assert "0.02 ± 0.00\n" in text  # no alarm is defined of a forest
     assert "1.2 to 1.2 %" in text
+    assert "The space took 14 minutes." in text
     assert "white dwarf" not in text
     assert section(tmp_path, 500) == ""
 
@@ -35,17 +37,20 @@ def test_real_outliers_of_the_largest_run(program, tmp_path):
     group = {"n": 7, "outliers": 7, "score": {}, "median_p": 0.0028}
     for n_stars, found in ((500, 3), (3000, 7)):
         lamost = {"n_stars": 1399, "groups": {"M dwarf, older format": group | {"outliers": found}}}
-        result = {"lamost": lamost, "nirspec": {"skipped": "no NIRSpec files are there"}}
+        lamost["skipped_files"] = {"spec-1": "no velocity is known"}
+        result = {"lamost": lamost, "nirspec": {"skipped": "no NIRSpec files are there"}, "seconds": 1020.0}
         store(tmp_path, f"outliers-real-seed5-stars{n_stars}", result)
     text = section(tmp_path, 20000)
     assert "     - 7\n     - 7\n     - 0.0028" in text
+    assert "not scored: ``spec-1`` (no velocity is known). The study took 17 minutes." in text
     store(tmp_path, "outliers-real-seed5-stars9000", {"lamost": {"skipped": "absent"}, "nirspec": {}})
     assert section(tmp_path, 20000) == text
 
 
 def curve(error, sizes, model):
     entry = {"means": {model: {key: {"teff": error} for key in ("rmse", "mae")}}, "draws": []}
-    return {"n_few": 300, "n_test": 2000, "sizes": dict.fromkeys(sizes, entry)}
+    sizes = dict.fromkeys(sizes, entry)
+    return {"n_few": 300, "n_test": 2000, "sizes": sizes, "fit_seconds": 300.0, "seconds": 90.0}
 
 
 def test_learning_curves_leave_out_what_was_not_asked(program, tmp_path):
@@ -55,6 +60,7 @@ def test_learning_curves_leave_out_what_was_not_asked(program, tmp_path):
     store(tmp_path, "adapt-nirspec-raw-flux-seed51-stars20000", curve(400.1, ("10", "100"), "pixels"))
     text = section(tmp_path, 20000)
     assert "--seed 51 --stars 20000" in text
+    assert "The space took 5.0 ± 0.0 minutes, and the curves (the first one with the space) ``full`` 1.5," in text
     assert "     - full\n     - k-NN\n     - 276\n     - 276\n     - 276" in text
     assert "     - raw-flux\n     - pixels\n     -\n     - 400\n     - 400" in text
     assert text.index("     - 10\n") < text.index("     - 100\n")  # by number and not by letter
