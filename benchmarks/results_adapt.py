@@ -12,11 +12,11 @@ DOMAINS = {
 METHODS = ("full", "low_rank", "head", "raw-flux")
 MODELS = {"knn": "k-NN", "mlp": "MLP", "pixels": "pixels"}
 NAMES = {"rmse": "Root mean square errors", "mae": "Mean absolute errors"}
-ABOUT = """A space of mock spectra meets another domain, and learns from 0 to 300 labelled spectra of it
-(`specalign.Aligner.adapt`, no option set; three draws of each number, but of all that there are). Labels of the
-domain's test stars come from models fitted to the *partner's* embeddings alone: the few labels reach them through the
-adapted encoder only. The raw-flux MLP learns from the same few spectra, from all of them, and of mock NIRSpec from as
-many as the space was trained with. ::
+ABOUT = """A space of mock spectra meets another domain, and learns from 0 to 300 labelled spectra of it, ``full`` from
+moderate sets, too (`specalign.Aligner.adapt`, no option set; three draws of each number, but of all there are). Labels
+of the domain's test stars come from models fitted to the *partner's* embeddings alone: the few labels reach them
+through the adapted encoder only. The raw-flux MLP learns from the same few spectra, from all of them, and of mock
+NIRSpec from as many as the space was trained with. Of ``full`` with 1,000 and 1,600 spectra two seeds have run. ::
 
     python benchmarks/bench_adapt.py --seed {seed} --stars {n_stars}"""
 
