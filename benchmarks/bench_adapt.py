@@ -6,7 +6,8 @@ Each row is a command of its own, stored as JSON, so that an interrupted study g
     python benchmarks/bench_adapt.py --seed 5                      # all rows that are not stored yet, then the table
 
 A row is a domain (see ``adapt_domains.py``) and a method of `specalign.Aligner.adapt`, or ``raw-flux``, a perceptron on
-pixels that learns from the same few spectra, and from all that there are.  No option is set but the objective, the
+pixels that learns from the same few spectra, from all that there are, and of mock NIRSpec from as many as the space was
+trained with; ``full`` goes on to moderate sets, too.  No option is set but the objective, the
 contrast of vectors alone (``clip``): labels say nothing of normal distributions.  After an
 adaptation, labels come from models that were fitted to embeddings of the partner's mock spectra alone: the few labels
 reach them through the adapted encoder only.  Smaller sets of spectra are parts of the larger ones of the same draw.

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from specalign.analysis.conformal import conformal_quantile
+
 __all__ = ["by_chance"]
 
 DRAWS = 200
@@ -44,7 +46,7 @@ def thirds(rng, n_test, n_calibration, n_labels, levels, n_bins):
     if not n_calibration:
         limits = np.broadcast_to(np.array(levels)[:, None, None], (len(levels), n_labels, 3))
     else:
-        kept = np.sort(rng.random((n_labels, n_bins, n_calibration // n_bins)), axis=2)
-        rank = np.ceil(np.array(levels) * (kept.shape[2] + 1)).astype(int) - 1
-        limits = np.broadcast_to(np.moveaxis(kept[:, :, rank], 2, 0), (len(levels), n_labels, 3))
+        kept = rng.random((n_labels, n_bins, n_calibration // n_bins))
+        found = [np.apply_along_axis(conformal_quantile, 2, kept, level) for level in levels]
+        limits = np.broadcast_to(found, (len(levels), n_labels, 3))
     return (scores <= limits[..., None]).mean(axis=3)

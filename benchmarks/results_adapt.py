@@ -1,5 +1,6 @@
 """The section of ``docs/results.rst`` on few-shot adaptation, from the stored rows of ``bench_adapt.py``."""
 
+import collections
 import json
 
 from results_tables import UNITS, list_table, spread
@@ -16,7 +17,7 @@ ABOUT = """A space of mock spectra meets another domain, and learns from 0 to 30
 moderate sets, too (`specalign.Aligner.adapt`, no option set; three draws of each number, but of all there are). Labels
 of the domain's test stars come from models fitted to the *partner's* embeddings alone: the few labels reach them
 through the adapted encoder only. The raw-flux MLP learns from the same few spectra, from all of them, and of mock
-NIRSpec from as many as the space was trained with. Of ``full`` with 1,000 and 1,600 spectra two seeds have run. ::
+NIRSpec from as many as the space was trained with. ::
 
     python benchmarks/bench_adapt.py --seed {seed} --stars {n_stars}"""
 
@@ -51,7 +52,16 @@ def text_of(domain, methods):
     first = next(iter(methods.values()))[0]
     seeds = len({result["seed"] for results in methods.values() for result in results})
     stars = f"{NAMES[key]} of {first['n_test']} test stars; {first['n_few']} spectra to learn from."
-    return f"**{title}.** {stars} Seeds: {seeds}. {cost_text(methods)}"
+    return f"**{title}.** {stars} Seeds: {seeds}{fewer_text(methods)}. {cost_text(methods)}"
+
+
+def fewer_text(methods):
+    """Numbers of spectra that not all seeds of a method have learned from."""
+    parts = []
+    for name, results in methods.items():
+        runs = collections.Counter(size for result in results for size in result["sizes"])
+        parts += [f"{n} of ``{name}`` with {size}" for size, n in runs.items() if n < len(results)]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def cost_text(methods):

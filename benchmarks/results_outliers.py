@@ -38,12 +38,7 @@ def outliers_section(store, n_stars):
     if kinds:
         parts += [about(kinds, n_stars), "", kinds_table(kinds), "", alarms_text(kinds), ""]
     if real:
-        parts += [
-            real_text(real),
-            "",
-            real_table(real),
-            "",
-        ]
+        parts += [real_text(real), "", real_table(real), ""]
     return "\n".join(parts)
 
 
@@ -67,10 +62,8 @@ def real_rows(store):
 def about(kinds, n_stars):
     """What was done, with the numbers of stars."""
     first = next(iter(kinds.values()))[0]
-    minutes = first["train_seconds"] / 60
-    return ABOUT.format(
-        **first | {"minutes": minutes, "n_stars": n_stars, "instruments": " and ".join(first["instruments"])}
-    )
+    facts = {"instruments": " and ".join(first["instruments"]), "minutes": first["train_seconds"] / 60}
+    return ABOUT.format(**first | facts | {"n_stars": n_stars})
 
 
 def kinds_table(kinds):

@@ -97,7 +97,7 @@ Where alignment does not help
 * **[Fe/H] from hundreds of labelled spectra of a new domain.** A raw-flux MLP that learns from a hundred of mock
   NIRSpec, or 300 of real LAMOST, has a better one than the adapted space, whose labels are all better with fewer, and
   whose other labels are still better with 300. With 1,600 of LAMOST it has the better log g, too, and the space Teff
-  alone, since labels come from the partner's spectra there.
+  alone.
 * **Transformers and autoencoders of the default sizes, to reconstruct spectra.** After ten epochs of 20,000 spectra, 64
   principal axes of the same pixels are nearer to what was hidden of LAMOST spectra (0.107 against 0.125 of the
   variance, where noise alone is 0.104), and to Gaia XP spectra. A space that trains nothing of them but their heads
