@@ -3,6 +3,7 @@
 import itertools
 import time
 
+import torch
 from bench_results import label_rows
 
 import specalign as sa
@@ -15,7 +16,8 @@ def train_space(train, labels, seed, encoders=None, **options):
     start = time.perf_counter()
     aligner = sa.Aligner(encoders or list(train), **options)
     history = aligner.fit(train, labels=labels, seed=seed, progress=False)
-    return aligner, {"fit_seconds": time.perf_counter() - start, "epochs": len(history.epochs)}
+    seconds = time.perf_counter() - start
+    return aligner, {"fit_seconds": seconds, "epochs": len(history.epochs), "threads": torch.get_num_threads()}
 
 
 def study_space(train, test, labels, known, seed, use_labels=True, encoders=None, **options):

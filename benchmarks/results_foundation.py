@@ -20,8 +20,8 @@ that are not stored have not run::
 
 ``clip+likelihood`` has no decoder: its embeddings know how uncertain each spectrum is, and stars are found by
 likelihood, where the others find them by cosine. Labels are read off the embeddings by a small MLP. *Minutes* are those
-of the training alone: of ``clip+both`` on LAMOST and Gaia XP on two threads, for the first minutes beside another
-program, of all others on one thread, while other programs had a share."""
+of the training alone, on as many *threads*; where these are not stated, it was one, while other programs had a
+share."""
 TRANSLATED = """Spectra of test stars as the other instrument would see them. *Chi-square* is the reduced one: against
 the measured spectra, with their noise and the prediction's own variance, and against the noise-free ones, with the
 prediction's variance alone; 1 is right, less is cautious. *Scatter* is half the range of the middle 68 % of the
@@ -80,18 +80,24 @@ def space_table(methods):
     trained = [results for results in methods.values() if "retrieval" in results[0]]
     ways = list(trained[0][0]["retrieval"]) if trained else []
     labels = next(iter(methods.values()))[0]["labels"]
-    head = ("method", "seeds", "minutes", *(f"``recall@1`` {way}" for way in ways))
+    head = ("method", "seeds", "minutes", "threads", *(f"``recall@1`` {way}" for way in ways))
     columns = [(name, label) for name in labels for label in next(iter(labels[name].values()))]
     rows = [(*head, *(f"{UNITS[label][0]} of {name} ({UNITS[label][1]})" for name, label in columns))]
     for method, results in methods.items():
         minutes = spread([r["fit_seconds"] / 60 for r in results], 1) if "fit_seconds" in results[0] else ""
         recall = [spread([r["retrieval"][way]["recall@1"] for r in results], 3) if minutes else "" for way in ways]
         cells = [spread([rmse(r, *column) for r in results], UNITS[column[1]][2]) for column in columns]
-        rows.append((method, str(len(results)), minutes, *recall, *cells))
+        rows.append((method, str(len(results)), minutes, threads(results), *recall, *cells))
     if bound := next(iter(methods.values()))[0]["bound"]:
         cells = (f"{bound[name][label]:.{UNITS[label][2]}f}" for name, label in columns)
-        rows.append(("bound", "", "", *("" for _ in ways), *cells))
+        rows.append(("bound", "", "", "", *("" for _ in ways), *cells))
     return list_table(rows)
+
+
+def threads(results):
+    """How many the trainings had, where all rows know it."""
+    known = {r.get("threads") for r in results}
+    return "" if None in known else ", ".join(map(str, sorted(known)))
 
 
 def rmse(result, name, label):

@@ -82,6 +82,13 @@ def test_the_section_has_what_is_stored(program, tmp_path):
     assert section(tmp_path, 500) == ""
 
 
+def test_threads_are_stated_where_every_row_knows_them(program):
+    space_table = program("results_foundation").space_table
+    first, second = row("clip", 1), row("clip", 2)
+    assert "* - clip\n     - 2\n     - 2.0 ± 0.0\n     -\n" in space_table({"clip": [first | {"threads": 2}, second]})
+    assert "     - 2.0 ± 0.0\n     - 1, 2\n" in space_table({"clip": [first | {"threads": 2}, second | {"threads": 1}]})
+
+
 def test_residuals_are_drawn_by_wavelength(program, tmp_path):
     wavelengths, section = program("results_wavelengths"), program("results_foundation")
     path = tmp_path / section.WAVELENGTHS
