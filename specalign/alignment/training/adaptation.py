@@ -86,17 +86,20 @@ class AdaptationModule(SpectraModule):
     def averaging(self):
         return self.settings.averaging
 
+    @property
+    def unjudged(self):
+        return self.objective.unjudged
+
     def outputs(self, batch):
         """Unit vectors of each row."""
         return {name: self.objective.unit(self._encode(name, rows)) for name, rows in batch.items()}
 
-    def loss(self, batch, vectors):
+    def terms(self, batch, vectors):
         """The contrast with the partners and the logarithm of the labels' errors, weighted as in an alignment."""
         ((name, own),) = vectors.items()
         star = batch[name]["star"]
         supervision = self._label_error(self.objective.shared(vectors)[name], star)
-        terms = self._contrast(name, own, star) | {"labels": self.settings.label_weight * supervision}
-        return self.total(terms, self.objective.unjudged)
+        return self._contrast(name, own, star) | {"labels": self.settings.label_weight * supervision}
 
     def _label_error(self, own, star):
         if self.data.targets is None:

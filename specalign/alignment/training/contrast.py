@@ -65,22 +65,26 @@ class AlignmentModule(SpectraModule):
         supervised = self.data.targets is not None and self.settings.pretrain_epochs == 0
         return 1.0, self.settings.label_weight if supervised else 0.0
 
+    @property
+    def unjudged(self):
+        return self.objective.unjudged
+
     def outputs(self, batch):
         """Unit vectors of each instrument's rows."""
         return {name: self.objective.unit(self._encode(name, rows)) for name, rows in batch.items()}
 
-    def loss(self, batch, vectors):
-        """The weighted sum of the objective's terms and the logarithm of the labels' errors."""
+    def terms(self, batch, vectors):
+        """The objective's terms and the logarithm of the labels' errors, each with its weight."""
         contrast, supervision = self.weights
-        terms = self._terms(batch, vectors) if contrast else {}
+        terms = self._objective_terms(batch, vectors) if contrast else {}
         weights = dict(self.objective.weights)
         if supervision:
             terms["labels"], weights["labels"] = self._label_error(batch, vectors), supervision
         kept = self.training_terms if self.training else self.validation_terms
         kept.append({name: float(term.detach()) for name, term in terms.items()})
-        return self.total({name: weights[name] * term for name, term in terms.items()}, self.objective.unjudged)
+        return {name: weights[name] * term for name, term in terms.items()}
 
-    def _terms(self, batch, vectors):
+    def _objective_terms(self, batch, vectors):
         stars = {name: rows["star"] for name, rows in batch.items()}
         return self.objective.terms(vectors, stars, self._decoding(batch, vectors) if self.decoders else None)
 

@@ -63,7 +63,7 @@ class TrainingData:
 
 
 class SpectraModule(pl.LightningModule):
-    """Encoders trained on batches of stars; a subclass supplies `outputs`, `loss` and the optimizer.
+    """Encoders trained on batches of stars; a subclass supplies `outputs`, `terms` and the optimizer.
 
     Parameters
     ----------
@@ -83,6 +83,8 @@ class SpectraModule(pl.LightningModule):
     min_delta = 0.0
     #: Whether `epoch_row` looks at what the encoders made of the validation rows.
     keeps_outputs = True
+    #: Terms of the loss that do not say which epoch is the best.
+    unjudged = ()
     #: Memory of the average of the weights that is validated and kept, see `WeightAverage`; 0 = the weights themselves.
     averaging = 0.0
 
@@ -95,7 +97,7 @@ class SpectraModule(pl.LightningModule):
             for name, p in data.prepared.items()
             if p.covariance_factor is not None
         }
-        self.train_losses, self.validated, self.batch, self.judged = [], [], None, None
+        self.train_losses, self.validated, self.batch = [], [], None
 
     def _loader(self, stars, epoch=0, shuffle=False):
         s = self.settings
@@ -120,18 +122,13 @@ class SpectraModule(pl.LightningModule):
         """What the encoders make of each instrument's rows: dict of str to (n, D) `~torch.Tensor`, or (n, ..., D)."""
         raise NotImplementedError
 
-    def loss(self, batch, outputs):
-        """The loss of a batch, a 0-d `~torch.Tensor`."""
+    def terms(self, batch, outputs):
+        """The weighted terms of a batch's loss, which is their sum: dict of str to 0-d `~torch.Tensor`."""
         raise NotImplementedError
 
-    def total(self, weighted, unjudged=()):
-        """The sum of terms (dict of str to 0-d `~torch.Tensor`), all but some of which say which epoch is the best."""
-        self.judged = float(sum(term.detach() for name, term in weighted.items() if name not in unjudged))
-        return sum(weighted.values())
-
-    def _judged(self, loss):
-        """What the history keeps of a batch's loss, of which `total` may have left out some terms."""
-        return float(loss.detach()) if self.judged is None else self.judged
+    def _judged(self, terms):
+        """What the history keeps of a batch's loss."""
+        return float(sum(term.detach() for name, term in terms.items() if name not in self.unjudged))
 
     def epoch_row(self):
         """What the history keeps of an epoch beside its losses."""
@@ -154,10 +151,11 @@ class SpectraModule(pl.LightningModule):
     def training_step(self, batch, batch_number):
         self.batch = batch
         outputs = self.outputs(self._augmented(batch, batch_number))
-        loss = self.loss(batch, outputs)
+        terms = self.terms(batch, outputs)
+        loss = sum(terms.values())
         if not bool(torch.isfinite(loss)):
             self._stop("loss", not_finite(outputs))
-        self.train_losses.append(self._judged(loss))
+        self.train_losses.append(self._judged(terms))
         return loss
 
     def _augmented(self, batch, batch_number):
@@ -199,10 +197,10 @@ class SpectraModule(pl.LightningModule):
     def validation_step(self, batch, batch_number):
         self.batch = batch
         outputs, stars = self.outputs(batch), {name: rows["star"] for name, rows in batch.items()}
-        loss = self.loss(batch, outputs)
-        if not bool(torch.isfinite(loss)):
+        terms = self.terms(batch, outputs)
+        if not bool(torch.isfinite(sum(terms.values()))):
             self._stop("validation loss", not_finite(outputs))
-        self.validated.append((self._judged(loss), outputs if self.keeps_outputs else None, stars))
+        self.validated.append((self._judged(terms), outputs if self.keeps_outputs else None, stars))
 
 
 def not_finite(outputs):

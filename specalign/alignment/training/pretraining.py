@@ -65,12 +65,12 @@ class PretrainingModule(SpectraModule):
         generator = torch.Generator(self.device)
         return generator.manual_seed((self.settings.seed * 1_000_003 + step * 10_007 + int(rows[0])) % 2**63)
 
-    def loss(self, batch, outputs):
+    def terms(self, batch, outputs):
         """The mean over the rows of `~specalign.encoders.standardized.reconstruction_loss`."""
         ((name, rows),) = batch.items()
         flux, scale, counted = outputs[name].unbind(dim=1)
         found = Reconstruction(flux, scale, counted > 0)
-        return reconstruction_loss(found, rows["flux"], rows["ivar"], rows["mask"]).mean()
+        return {"reconstruction": reconstruction_loss(found, rows["flux"], rows["ivar"], rows["mask"]).mean()}
 
     def finished(self, why):
         self.history.stopped = why

@@ -86,13 +86,13 @@ class LabelModule(SpectraModule):
         vectors = {name: self._encode(name, rows) for name, rows in batch.items()}
         return vectors if self.head is None else {name: self.head(rows) for name, rows in vectors.items()}
 
-    def loss(self, batch, outputs):
+    def terms(self, batch, outputs):
         """Mean loss of the labels that are known."""
         ((name, predicted),) = outputs.items()
         star = batch[name]["star"].cpu()
         target = self.data.targets[star].to(predicted.device)
         weight = None if self.weights is None else self.weights[star].to(predicted.device)
-        return LABEL_LOSSES[self.settings.loss](predicted, target, weight)
+        return {"labels": LABEL_LOSSES[self.settings.loss](predicted, target, weight)}
 
     def finished(self, why):
         self.history.stopped = why

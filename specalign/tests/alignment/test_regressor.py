@@ -251,22 +251,22 @@ class TestWeights:
         labels, seen = known(), []
         labels["logg_err"], labels["fe_h_err"] = np.full(120, 0.1) * u.dex, np.full(120, 0.1) * u.dex
         labels["teff_err"] = np.where(np.arange(120) % 3 == 0, 300, 100) * u.K
-        loss = LabelModule.loss
+        terms = LabelModule.terms
 
         def spy(self, batch, outputs):
-            found = loss(self, batch, outputs)
+            found = terms(self, batch, outputs)
             star, predicted = batch["apogee"]["star"], outputs["apogee"]
             number = torch.tensor([int(name[-4:]) for name in self.data.index.star_id[star]])
             weight = torch.ones(len(star), 3)
             weight[number % 3 == 0, 0] = 0.2  # 1 / (1 + 3^2), over that of the median error
             weight[:, 0] /= self.mean
             by_hand = (weight * (predicted - self.data.targets[star]) ** 2).mean()
-            seen.append((float(found.detach()), float(by_hand.detach())))
+            seen.append((float(found["labels"].detach()), float(by_hand.detach())))
             return found
 
         training = fitted().split.rows(labels["object_id"], "train")
         monkeypatch.setattr(LabelModule, "mean", np.where(training % 3 == 0, 0.2, 1.0).mean(), raising=False)
-        monkeypatch.setattr(LabelModule, "loss", spy)
+        monkeypatch.setattr(LabelModule, "terms", spy)
         fitted(labels=labels, weighted=True, max_epochs=1, loss="squared")
         assert len(seen) > 3
         np.testing.assert_allclose(*np.transpose(seen), rtol=1e-5)
@@ -501,14 +501,16 @@ def test_no_parameter_changes_by_a_bad_step(monkeypatch):
         unchanged.append(all(bool(torch.isfinite(p).all()) for p in self.parameters()))
         stop(self, what, bad)
 
-    loss = LabelModule.loss
+    terms = LabelModule.terms
 
     def steep(self, batch, outputs):
-        value = loss(self, batch, outputs)
-        return value if self.global_step < 2 else value + (value - value.detach()).abs().sqrt()  # infinite slope at 0
+        found = terms(self, batch, outputs)
+        value = found["labels"]
+        slope = (value - value.detach()).abs().sqrt()  # infinite at 0
+        return found if self.global_step < 2 else found | {"slope": slope}
 
     monkeypatch.setattr(LabelModule, "_stop", spy)
-    monkeypatch.setattr(LabelModule, "loss", steep)
+    monkeypatch.setattr(LabelModule, "terms", steep)
     with pytest.raises(NonFiniteLossError, match="the gradient is not finite at step 2 "):
         fitted()
     assert unchanged == [True]
