@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from specalign.alignment import weights
 from specalign.alignment.checkpoint import load_checkpoint, save_checkpoint, weights_digest
@@ -17,19 +16,11 @@ from specalign.alignment.choices import (
     check_reconstruction,
     check_spectra,
 )
-from specalign.alignment.inputs import (
-    EMBED_ROWS,
-    describe_record,
-    encoder_inputs,
-    encoder_source,
-    linear_head,
-    plain_record,
-    scale_input,
-)
+from specalign.alignment.embedding import distributions, embed_rows, known_name, scales
+from specalign.alignment.inputs import describe_record, encoder_source, linear_head, scale_input
 from specalign.alignment.objectives import Objective, get_objective
 from specalign.alignment.stars import join_prepared, new_history, scaled_targets, split_stars
 from specalign.alignment.translation import build_decoders, calibrate, translated
-from specalign.config import limited_threads
 from specalign.data.embeddings import EmbeddingTable
 from specalign.data.loading import check_good_pixels
 from specalign.display import Displayed
@@ -309,31 +300,14 @@ class Aligner(Displayed):
             **self._distributions(name, rows),
         )
 
-    @torch.no_grad()
     def _distributions(self, name, rows):
-        """Columns of what else the objective makes of each row."""
-        if not self._objective.latent or self.history.adapted_by_labels(name):
-            return {}
-        mean, variance = self._objective.distribution(rows)
-        return {"latent_mean": mean.numpy(), "latent_variance": variance.numpy()}
+        return {} if self.history.adapted_by_labels(name) else distributions(self._objective, rows)
 
-    @torch.no_grad()
     def _embedded(self, name, prepared):
-        """All dimensions (N, D) of the vectors of some rows."""
-        starts = range(0, len(prepared), EMBED_ROWS)
-        with limited_threads(torch):
-            blocks = [self._vectors(name, prepared, np.arange(i, min(i + EMBED_ROWS, len(prepared)))) for i in starts]
-        return torch.cat(blocks) if blocks else torch.zeros(0, self.embed_dim)
-
-    def _vectors(self, name, prepared, rows):
-        return self._objective.unit(self.encoders[name](**encoder_inputs(prepared, rows)))
+        return embed_rows(self.encoders[name], self._objective, prepared)
 
     def _provenance(self):
-        scaled = self._objective is not None and self._objective.has_scale
-        scale = {"logit_scale": float(self._objective.logit_scale.detach())} if scaled else {}
-        if self._objective is not None and self._objective.latent:
-            scale["likelihood_scale"] = float(self._objective.likelihood_scale.detach())
-        return scale | {
+        return scales(self._objective) | {
             "space": self.space,
             "grids": {name: record.grid_digest for name, record in self._records.items()},
             "mask_versions": {name: record.mask_version for name, record in self._records.items()},
@@ -342,20 +316,7 @@ class Aligner(Displayed):
     def _key(self, prepared):
         """The name under which this aligner knows the spectra's instrument."""
         self._check_trained()
-        record = prepared.instrument
-        if found := [name for name, known in self._records.items() if plain_record(known) == plain_record(record)]:
-            return found[0]
-        similar = [
-            f"{name}: {describe_record(known)}" for name, known in self._records.items() if known.name == record.name
-        ]
-        if similar:
-            raise GridMismatchError(
-                f"this aligner was trained on {'; '.join(similar)}, the spectra come from {describe_record(record)}; "
-                f"prepare them like those of the training"
-            )
-        raise GridMismatchError(
-            f"this aligner was trained on {', '.join(self.instruments)}, the spectra come from {record.name!r}"
-        )
+        return known_name(self._records, prepared)
 
     def _check_trained(self):
         if not self.encoders:
