@@ -89,13 +89,16 @@ def read(store, n_stars):
 
 def size_text(results):
     """How many stars calibrate and test, and what it cost."""
-    n, kept = sizes_of(results)
+    n, fewest = sizes_of(results)
+    most = max(one["n_kept"] for one in results)
+    kept = str(fewest) if most == fewest else f"{fewest} to {most}"
     return f"Seeds: {len(results)}; {kept} stars calibrate, {n} test. {cost_text(results)}"
 
 
 def sizes_of(results):
-    """How many stars test, and calibrate."""
-    return min(one["n_test"] for one in results[0]["instruments"].values()), results[0]["n_kept"]
+    """How many stars test, and calibrate, in the seed that has fewest."""
+    tested = (one["n_test"] for result in results for one in result["instruments"].values())
+    return min(tested), min(one["n_kept"] for one in results)
 
 
 def exact_cells(results, kinds):

@@ -130,6 +130,13 @@ def store_row(folder, row, counts=None, seed=31, share=0.77, **more):
     (folder / f"labels-{row}-seed{seed}-stars20000.json").write_text(json.dumps(result))
 
 
+def test_seeds_that_kept_different_numbers_of_stars_are_told(program, tmp_path):
+    page = program("results_labels")
+    for seed, kept in ((31, 512), (32, 500)):
+        store_row(tmp_path, "apogee-nirspec-given", seed=seed, n_kept=kept)
+    assert "Seeds: 2; 500 to 512 stars calibrate, 2000 test." in page.labels_section(tmp_path, 20000)
+
+
 def test_the_section_tells_what_is_stored_and_which_targets_are_met(program, tmp_path):
     page = program("results_labels")
     assert page.labels_section(tmp_path, 20000) == ""
@@ -144,6 +151,7 @@ def test_the_section_tells_what_is_stored_and_which_targets_are_met(program, tmp
         text.split()
     )
     assert "     - exact, by chance\n     - 0.6\n" in text
+    assert "Seeds: 1; 500 stars calibrate, 2000 test." in text
     assert "31.0 (2.50)" in text
     assert "figure::" not in text
     page.write_figure(tmp_path / "ranks.png", tmp_path, 20000)
