@@ -8,7 +8,7 @@ Each row is a command of its own, stored as JSON, so that an interrupted study g
 ``specformer`` and ``autoencoder`` pre-train an encoder of LAMOST or Gaia XP spectra and compare its loss on the test
 stars with those of the mean spectrum, of 64 principal axes that see the same pixels, and of a perfect reconstruction,
 which leaves the noise.  ``space-*`` align the two instruments: with the default encoders, with the pre-trained ones,
-and with these frozen but for their heads.
+with these frozen but for their heads, and with the same ones that were never pre-trained.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from specalign.encoders.standardized import Reconstruction, Standardizer, recons
 from specalign.io.files import atomic_write
 
 ENCODERS = {"specformer": "lamost_lrs", "autoencoder": "gaia_xp"}
-SPACES = ("space-plain", "space-trainable", "space-frozen")
+PLAIN, TRAINABLE, FROZEN, UNTRAINED = SPACES = ("space-plain", "space-trainable", "space-frozen", "space-untrained")
 ROWS = (*ENCODERS, *SPACES)
 AXES = 64
 SCALER_ROWS = 8192
@@ -122,16 +122,21 @@ def space_row(options, survey, row):
     names = list(ENCODERS.values())
     train = {survey.plugin(name): survey.seen(name).train for name in names}
     test = {survey.plugin(name): survey.seen(name).test for name in names}
-    encoders = None
-    if row != "space-plain":
-        encoders = {survey.plugin(name): load_encoder(folder_of(options, survey, e)) for e, name in ENCODERS.items()}
-    if row == "space-frozen":
-        encoders = {name: encoder.freeze() for name, encoder in encoders.items()}
+    encoders = encoders_of(options, survey, row)
     used = time.process_time()
     found = study_space(
         train, test, survey.labels(names), survey.known(names), survey.seed, False, encoders, objective="clip"
     )
     return found | {"cpu_seconds": time.process_time() - used, "threads": torch.get_num_threads()}
+
+
+def encoders_of(options, survey, row):
+    """Encoders by instrument, or their names; None for the default ones."""
+    named = {survey.plugin(name): encoder for encoder, name in ENCODERS.items()}
+    if row in (PLAIN, UNTRAINED):
+        return named if row == UNTRAINED else None
+    loaded = {name: load_encoder(folder_of(options, survey, encoder)) for name, encoder in named.items()}
+    return {name: encoder.freeze() for name, encoder in loaded.items()} if row == FROZEN else loaded
 
 
 def plain(value):

@@ -1,6 +1,7 @@
 """The sections of the page on outliers, adaptation and pre-training: what is stored, and nothing that is not."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,6 +78,12 @@ def test_pretrained_encoders_and_their_spaces(program, tmp_path):
     assert "0.0236" in text
     assert "Labels are read off" not in text
     labels = {"lamost": {"mlp": {"teff": {"rmse": 51.0}}}}
-    space = {"cpu_seconds": 300.0, "retrieval": {"lamost -> gaia_xp": {"recall@1": 0.4}}, "labels": labels}
+    space = {"fit_seconds": 300.0, "threads": 2, "retrieval": {"lamost -> gaia_xp": {"recall@1": 0.4}}, "labels": labels}
     store(tmp_path, "pretrain-space-frozen-stars20000-seed31", space)
-    assert "     - 5.0\n     - 0.400\n     - 51\n" in section(tmp_path, 20000) + "\n"
+    assert "     - 5.0\n     - 2\n     - 0.400\n     - 51\n" in section(tmp_path, 20000) + "\n"
+
+
+def test_encoders_that_were_never_pretrained_are_those_that_others_were_made_of(program):
+    bench, survey = program("bench_pretrain"), SimpleNamespace(plugin=lambda name: name.removesuffix("_lrs"))
+    assert bench.encoders_of(None, survey, bench.UNTRAINED) == {"lamost": "specformer", "gaia_xp": "autoencoder"}
+    assert bench.encoders_of(None, survey, bench.PLAIN) is None
