@@ -78,7 +78,12 @@ def test_pretrained_encoders_and_their_spaces(program, tmp_path):
     assert "0.0236" in text
     assert "Labels are read off" not in text
     labels = {"lamost": {"mlp": {"teff": {"rmse": 51.0}}}}
-    space = {"fit_seconds": 300.0, "threads": 2, "retrieval": {"lamost -> gaia_xp": {"recall@1": 0.4}}, "labels": labels}
+    space = {
+        "retrieval": {"lamost -> gaia_xp": {"recall@1": 0.4}},
+        "labels": labels,
+        "fit_seconds": 300.0,
+        "threads": 2,
+    }
     store(tmp_path, "pretrain-space-frozen-stars20000-seed31", space)
     assert "     - 5.0\n     - 2\n     - 0.400\n     - 51\n" in section(tmp_path, 20000) + "\n"
 
