@@ -20,8 +20,8 @@ that are not stored have not run::
 
 ``clip+likelihood`` has no decoder: its embeddings know how uncertain each spectrum is, and stars are found by
 likelihood, where the others find them by cosine. Labels are read off the embeddings by a small MLP. *Minutes* are those
-of the training alone, on as many *threads*; where these are not stated, it was one, while other programs had a
-share."""
+of the training alone, on as many *threads*; where these are not stated, it was one, while other programs had a share
+(``clip+both`` on LAMOST and Gaia XP: two, for the first minutes beside another program)."""
 TRANSLATED = """Spectra of test stars as the other instrument would see them. *Chi-square* is the reduced one: against
 the measured spectra, with their noise and the prediction's own variance, and against the noise-free ones, with the
 prediction's variance alone; 1 is right, less is cautious. *Scatter* is half the range of the middle 68 % of the
