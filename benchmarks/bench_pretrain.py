@@ -27,7 +27,8 @@ from specalign.encoders.standardized import Reconstruction, Standardizer, recons
 from specalign.io.files import atomic_write
 
 ENCODERS = {"specformer": "lamost_lrs", "autoencoder": "gaia_xp"}
-PLAIN, TRAINABLE, FROZEN, UNTRAINED = SPACES = ("space-plain", "space-trainable", "space-frozen", "space-untrained")
+PLAIN, FROZEN, UNTRAINED = "space-plain", "space-frozen", "space-untrained"
+SPACES = (PLAIN, "space-trainable", FROZEN, UNTRAINED)
 ROWS = (*ENCODERS, *SPACES)
 AXES = 64
 SCALER_ROWS = 8192
@@ -127,14 +128,16 @@ def space_row(options, survey, row):
     found = study_space(
         train, test, survey.labels(names), survey.known(names), survey.seed, False, encoders, objective="clip"
     )
-    return found | {"cpu_seconds": time.process_time() - used, "threads": torch.get_num_threads()}
+    return found | {"cpu_seconds": time.process_time() - used}
 
 
 def encoders_of(options, survey, row):
     """Encoders by instrument, or their names; None for the default ones."""
+    if row == PLAIN:
+        return None
     named = {survey.plugin(name): encoder for encoder, name in ENCODERS.items()}
-    if row in (PLAIN, UNTRAINED):
-        return named if row == UNTRAINED else None
+    if row == UNTRAINED:
+        return named
     loaded = {name: load_encoder(folder_of(options, survey, encoder)) for name, encoder in named.items()}
     return {name: encoder.freeze() for name, encoder in loaded.items()} if row == FROZEN else loaded
 
