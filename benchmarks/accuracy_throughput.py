@@ -4,8 +4,10 @@ import contextlib
 import time
 from unittest.mock import patch
 
+import torch
 from astropy.table import vstack
 from bench_results import plain
+from performance_rows import facts
 from survey_data import SETTINGS, MockSurvey
 
 import specalign as sa
@@ -20,11 +22,12 @@ BLOCK = 5000  # stars that are observed at a time
 def throughput_row(survey):
     """A training of few epochs at each size; a first small one is not counted, since it loads and compiles."""
     survey.forget()  # memory
+    machine = {"facts": facts("torch", "lightning", "numpy"), "threads": torch.get_num_threads()}
     sizes = [round(share * survey.n_stars) for share in SHARES]
     prepared, labels = spectra(survey, max(sizes))
     timed(prepared, labels, min(sizes[0], 500), survey.seed)
     found = [timed(prepared, labels, n, survey.seed) for n in sizes]
-    return plain({"pair": list(prepared), "epochs": EPOCHS, "sizes": found})
+    return plain(machine | {"pair": list(prepared), "epochs": EPOCHS, "sizes": found})
 
 
 def spectra(survey, n_stars):
