@@ -12,6 +12,7 @@ from pathlib import Path
 from performance_ops import cuda_section, ops_section
 from performance_rows import STORE, read_row
 from performance_text import MISSING, circumstances, count, duration, factor, heading, not_measured, paragraph
+from performance_training import training_section
 from results_tables import list_table
 
 PAGE = STORE.parents[1] / "docs" / "performance.rst"
@@ -136,7 +137,15 @@ def start_section(store):
     return text + paragraph(circumstances(row), f"The best of {row['repeats']} times:") + list_table(rows) + "\n"
 
 
-SECTIONS = (prepare_section, velocity_section, ops_section, cuda_section, quick_section, start_section)
+SECTIONS = (
+    prepare_section,
+    velocity_section,
+    training_section,
+    ops_section,
+    cuda_section,
+    quick_section,
+    start_section,
+)
 
 
 def write_page(path, store):

@@ -17,9 +17,9 @@ def paragraph(*sentences):
     return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False) + "\n\n"
 
 
-def not_measured(program, what=""):
+def not_measured(program, what="", options=" --store"):
     """What stands where no row is stored."""
-    return f"**Not measured{what}.** The command that measures it::\n\n    python benchmarks/{program} --store\n"
+    return f"**Not measured{what}.** The command that measures it::\n\n    python benchmarks/{program}{options}\n"
 
 
 def circumstances(row):

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
     not (FOLDER / "performance_page.py").is_file(), reason="needs the checkout's folder 'benchmarks'"
 )
 NAMES = ("prepare", "velocity", "ops", "ops-blas", "start")
+TRAINING = "accuracy-throughput-seed31-stars20000"
 
 
 @pytest.fixture(autouse=True)
@@ -72,12 +73,14 @@ def test_the_page_shows_what_is_stored(write):
 
 def test_without_rows_the_page_has_no_figure_and_every_command(write, tmp_path):
     page = write(tmp_path)
-    assert re.findall(r"\d+", page.replace("float32", "")) == []
+    training = "    python benchmarks/bench_accuracy.py --seed 31 --stars 20000 --rows throughput\n"
+    assert page.count(training) == 1
+    assert re.findall(r"\d+", page.replace(training, "").replace("float32", "")) == []
     programs = ("prepare", "velocity", "ops", "ops_cuda", "start")
     for name in programs:
         assert f"    python benchmarks/bench_{name}.py --store\n" in page
         assert (FOLDER / f"bench_{name}.py").is_file()
-    assert page.count("**Not measured") == len(programs)
+    assert page.count("**Not measured") == len(programs) + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,9 +95,9 @@ def test_a_missing_row_is_said_and_leaves_the_others_alone(name, write, store):
     assert page.count(".. list-table::") < before.count(".. list-table::") or name == "velocity"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*(f"performance-{name}" for name in NAMES), TRAINING])
 def test_stored_rows_are_of_full_size_and_name_no_place(name):
-    row = json.loads((STORE / f"performance-{name}.json").read_text(encoding="utf-8"))
+    row = json.loads((STORE / f"{name}.json").read_text(encoding="utf-8"))
     facts = row["facts"]
     assert set(facts) == {"date", "processor", "cores", "load", "python", "versions"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", facts["date"])
@@ -102,7 +105,8 @@ def test_stored_rows_are_of_full_size_and_name_no_place(name):
     assert all(map(math.isfinite, numbers(row)))
     assert not re.search(r"/(tmp|home|work|root|usr)\b|\.\./", json.dumps(row))
     assert row.get("spectra", 1000) == 1000
-    assert row.get("repeats") >= 2
+    assert row.get("repeats", 2) >= 2
+    assert [size["stars"] for size in row.get("sizes", [])] in ([], [5000, 20000, 50000])
     assert [case["wrong"] for case in row.get("cases", {}).values() if case["wrong"]] == []
 
 
@@ -166,6 +170,28 @@ def test_a_row_of_a_gpu_takes_the_place_of_not_measured(write, store):
     assert all(part in page for part in ("GPU Mk 7", "topk_similarity on a device", "250 ms", "61.5 %"))
 
 
+def trained(stars, **changed):
+    """One size of the row of trainings: 2,000 spectra a second."""
+    size = {"stars": stars, "spectra": 2 * stars, "spectra_per_second": 2000.0, "waiting_share": 0.031}
+    return size | {"before_seconds": 1.5, "step_seconds": 2 * stars / 1000, "fit_seconds": stars / 400 + 4.0} | changed
+
+
+def test_trainings_of_all_sizes_are_told_with_their_growth(write, store):
+    facts = json.loads((store / "performance-velocity.json").read_text(encoding="utf-8"))["facts"] | {"load": 0.1}
+    row = {"facts": facts, "threads": 2, "epochs": 2, "sizes": [trained(5000), trained(50000)]}
+    for seed, rate in ((31, 2000.0), (41, 1000.0)):
+        row["sizes"][1]["spectra_per_second"] = rate
+        (store / f"accuracy-throughput-seed{seed}-stars20000.json").write_text(json.dumps(row), encoding="utf-8")
+    page = " ".join(write(store).split())
+    assert "* - 5,000 - 10,000 - 2,000 - 5.00 s - 3.1 % - 1.50 s - 5.00 s" in page
+    assert "* - 50,000 - 100,000 - 1,000 - 100 s - 3.1 % - 1.50 s - 27.5 s" in page
+    assert "A pass over 10.0 times as many spectra takes 20.0 times as long." in page
+    assert "is 3.1 % of the steps, which is less than the 10 % that it may be." in page
+    row["sizes"][0]["waiting_share"] = 0.12
+    (store / "accuracy-throughput-seed41-stars20000.json").write_text(json.dumps(row), encoding="utf-8")
+    assert "is 12.0 % of the steps, which is not less than" in " ".join(write(store).split())
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(3.9, "3.90 s"), (0.0552, "55.2 ms"), (55e-6, "55.0 µs"), (241e-3, "241 ms")],
@@ -198,7 +224,7 @@ def test_what_the_programs_measure_makes_a_page(write, tmp_path, monkeypatch):
     row = {"facts": facts("torch"), "threads": 1, "repeats": 1, "cases": {case.name: case.record()}}
     store_row(tmp_path, "ops", row)
     page = write(tmp_path)
-    assert page.count("**Not measured") == 4
+    assert page.count("**Not measured") == 5
     seconds = [line["seconds"] for line in case.record()["lines"] if line["seconds"]]  # of the peers that are installed
     assert np.isclose(seconds, min(case.times["specalign"])).any()
 
