@@ -65,8 +65,10 @@ The settings of ``prepare``
   therefore prepare them with ``normalized=True``: a statement about the data, and no tuning.
 * *Normalised anew* is ``prepare`` as it is, as it must be for observed spectra: it finds the continuum of NIRSpec and
   APOGEE from the noisy pixels beside each star's own gaps, divides LAMOST by its median, and Gaia XP by its noisy flux
-  at 550 nm. What that takes away, no encoder can bring back. Everything of the four instruments in one space is
-  prepared so.
+  at 550 nm. What that takes away, no encoder can bring back: where such a line has a limit, it is that of somebody to
+  whom each spectrum is multiplied by an unknown factor of the shape that ``prepare`` divides by (a number, or
+  polynomials of its degree), for labels over the bound that the survey states (``--rows limits-anew``). Extinction is
+  what suffers most. Everything of the four instruments in one space is prepared so.
 * Gaia XP comes with the survey's own ``covariance_factor``. The new instrument comes with its true continuum divided
   out.
 

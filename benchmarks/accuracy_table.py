@@ -14,7 +14,8 @@ class Figure:
     """One line: what it is made from, and what it should reach.
 
     ``values`` takes the results of one seed, a dict of row to result, and gives named numbers, all of which must reach
-    ``reach``; those in brackets (names that begin with a bracket) are shown and decide nothing.
+    ``reach``; those in brackets (names that begin with a bracket) are shown and decide nothing. ``limit`` is a text, or
+    takes the results of one seed, ``limit_rows`` among them, and gives a number, or named ones.
     """
 
     title: str
@@ -24,6 +25,7 @@ class Figure:
     at_least: bool = True
     limit: Callable | str = ""
     digits: int = 2
+    limit_rows: tuple = ()
 
 
 def assemble(figures, stored):
@@ -51,8 +53,9 @@ def limit_of(figure, stored):
     """The limit as text: fixed, or the mean over seeds."""
     if not callable(figure.limit):
         return figure.limit
-    found = [figure.limit(results) for results in seeds_of(figure.rows, stored).values()]
-    return f"{np.mean(found):.2f}" if found else ""
+    results = seeds_of((*figure.rows, *figure.limit_rows), stored).values()
+    found = [limit if isinstance(limit, dict) else {"": limit} for limit in map(figure.limit, results)]
+    return written({name: np.mean([one[name] for one in found]) for name in found[0]}, 2) if found else ""
 
 
 def reach_of(figure):

@@ -18,6 +18,7 @@ from accuracy_elements import ELEMENT_ROWS, element_row
 from accuracy_figures import FIGURES
 from accuracy_four import four_row
 from accuracy_instrument import instrument_row
+from accuracy_limits import limits_row
 from accuracy_page import write_page
 from accuracy_pairs import PAIR_ROWS, PAIRS, pair_row
 from accuracy_real import real_row
@@ -32,6 +33,7 @@ from bench_results import FULL_SIZE, parser_of
 #: In the order in which instruments that were prepared once serve most rows: those with the true continuum come later.
 ROWS = {
     **{row: functools.partial(pair_row, row=row) for row in PAIRS},
+    "limits-anew": limits_row,
     "four": four_row,
     "supervised": functools.partial(supervised_row, row="supervised"),
     "lamost-transfer": transfer_row,

@@ -191,6 +191,36 @@ def test_bounds_of_elements_are_never_wider_than_what_is_known_beforehand(progra
     assert bound["teff"] < 0.3 * spread["teff"]
 
 
+@pytest.mark.shared
+def test_an_unknown_normalisation_takes_information_away(program, shared):
+    survey = program("accuracy_survey").Survey(shared, 100, 5)
+    gradients = survey.mock.script._gradients
+    found = program("accuracy_limits").limits_row(survey)
+    assert survey.mock.script._gradients is gradients
+    for name, (plugin, _) in survey.mock.settings.items():
+        known = survey.mock.bound(name)
+        growth = [found["bound"][plugin][label] / value.value for label, value in known.items()]
+        assert min(growth) > 1
+        assert max(growth) < 2
+    assert len(found["oracle"]) == 12
+    assert all(0 < recall <= 1 for recall in found["oracle"].values())
+
+
+@pytest.mark.parametrize(("name", "number"), [("apogee", 15), ("nirspec", 6), ("lamost", 1), ("gaia_xp", 1)])
+def test_an_unknown_factor_has_the_shapes_that_a_normalisation_divides_by(program, name, number):
+    instrument = sa.get_instrument(name)
+    wavelength = instrument.spectral_axis.to_value("Angstrom")
+    shapes = program("accuracy_limits").factors_of(instrument, wavelength)
+    assert shapes.shape == (number, len(wavelength))
+    assert np.linalg.matrix_rank(shapes) == number
+    rng = np.random.default_rng(0)
+    flux = 2 + (rng.normal(size=number) / number) @ shapes
+    if number > 1:  # what prepare divides by is such a factor, but for pixels that are not quite even in wavelength
+        assert np.ptp(flux) > 0.15
+        prepared = instrument.prepare_arrays(flux[None], spectral_axis=instrument.spectral_axis, object_id=["a"])
+        np.testing.assert_allclose(prepared.flux[~prepared.mask], 1, atol=0.02)
+
+
 def test_waiting_is_the_time_between_asking_and_getting(program, monkeypatch):
     throughput = program("accuracy_throughput")
     now = iter([0.0, 2.0, 10.0, 11.0, 14.0, 20.0])  # epoch, got, step over, asked, got, step over

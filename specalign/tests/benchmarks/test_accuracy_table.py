@@ -50,6 +50,18 @@ def test_a_figure_is_met_only_where_every_seed_and_label_meets_it(lines):
     assert "seed 2: Teff 1.40, log g 1.40, [Fe/H] 1.40" in found["label RMSE over bound, LAMOST"]["reached"]
 
 
+def test_limits_of_spectra_that_were_normalised_anew_are_their_own(lines):
+    found = lines({"lamost-gaia_xp": {1: pair(0.55, 0.6)}})
+    recall, labels = "recall@1 LAMOST to Gaia XP, normalised anew", "label RMSE over bound, LAMOST, normalised anew"
+    assert [(found[name]["limit"], found[name]["verdict"]) for name in (recall, labels)] == [("", "met")] * 2
+    bound = {name: dict(zip(NAMES, (0.5, 0.6, 0.75), strict=True)) for name in ("lamost", "gaia_xp")}
+    limits = {"bound": bound, "oracle": dict.fromkeys(WAYS, 0.57)}
+    found = lines({"lamost-gaia_xp": {1: pair(0.55, 0.6)}, "limits-anew": {1: limits, 2: {}}})
+    assert found[recall]["limit"] == "0.57"
+    assert found[labels]["limit"] == "Teff 1.00, log g 1.20, [Fe/H] 1.50"
+    assert found["label RMSE over bound, LAMOST"]["limit"] == "1 (posterior mean 0.8-0.95)"
+
+
 def test_rows_that_are_missing_are_not_run(lines):
     assert {line["reached"] for line in lines({}).values()} == {"not run"}
     assert {line["verdict"] for line in lines({}).values()} == {"not run"}
@@ -93,7 +105,7 @@ def test_many_figures_are_a_range_and_all_of_them_decide(program):
 
 def test_every_figure_is_made_from_rows_that_can_be_run(program):
     rows, figures = program("bench_accuracy").ROWS, program("accuracy_figures").FIGURES
-    assert {row for figure in figures for row in figure.rows} <= set(rows)
+    assert {row for figure in figures for row in (*figure.rows, *figure.limit_rows)} <= set(rows)
     assert len({figure.title for figure in figures}) == len(figures)
 
 
