@@ -136,6 +136,12 @@ def test_the_page_counts_rows_of_full_size_alone(program, tmp_path):
     assert "seed 7: 0.46\n     - missed by 0.04" in text
     assert "0.600 (1.20)" in text  # RMSE and its ratio to the bound of 0.5
     assert text.count("- not run") > 50
+    assert (text.count("     - 0.730\n"), text.count("     - 0.570\n")) == (4, 0)
+    limits = {key: pair(0.6, 0.6)[key] for key in ("bound", "oracle")}
+    store.save(tmp_path, "limits-anew", 7, 20000, limits | {"oracle": dict.fromkeys(WAYS, 0.57)})
+    page.write_page(tmp_path / "page.rst", tmp_path)
+    text = (tmp_path / "page.rst").read_text(encoding="utf-8")
+    assert (text.count("     - 0.730\n"), text.count("     - 0.570\n")) == (0, 4)
 
 
 def test_the_page_shows_what_is_stored(program, tmp_path):
