@@ -52,9 +52,10 @@ How to read it
   probe is quoted was not chosen by its figures.
 * All seeds that are stored are shown: {seeds}. A figure that is made from several rows has the seeds that all of them
   have.
-* The four pairs were trained with the present defaults, of which the objective is ``clip+likelihood``; *contrast* is
-  that without labels. The spaces of the new instrument and of the transfer to real LAMOST spectra are older: the
-  contrast of vectors alone was the default then. Regressors have no such objective.
+* Spaces of pairs, of four instruments, of the new instrument and of the transfer to real LAMOST spectra were trained
+  with the present defaults, of which the objective is ``clip+likelihood``; *contrast* is that without labels. The
+  spaces of the twenty labels are older: the contrast of vectors alone was the default then. Regressors have no such
+  objective.
 * The package's code that made the rows, by its digest: {code}.
 
 The settings of ``prepare``
