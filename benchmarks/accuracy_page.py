@@ -45,17 +45,15 @@ How to read it
 
 * *Limit.* The *oracle* knows the labels of each star to the bound of both instruments; the *bound* is the root mean
   square Cramér-Rao bound of the test stars. No unbiased estimator has a smaller error; a posterior mean, which knows
-  the population, is biased, and reaches 0.8-0.95 of it.
+  the population, is biased, and reaches 0.8-0.95 of it. Where labels are counted, as many of the bounds would do.
 * *Met* means: by every seed and every label. [α/M] is quoted for APOGEE and NIRSpec alone, since the other two models
   do not have it, and in brackets, since the figure to reach is about Teff, log g and [Fe/H].
 * Labels come from the small MLP probe on an instrument's own aligned embedding, where nothing else is said. Which
   probe is quoted was not chosen by its figures.
 * All seeds that are stored are shown: {seeds}. A figure that is made from several rows has the seeds that all of them
   have.
-* Spaces of pairs, of four instruments, of the new instrument and of the transfer to real LAMOST spectra were trained
-  with the present defaults, of which the objective is ``clip+likelihood``; *contrast* is that without labels. The
-  spaces of the twenty labels are older: the contrast of vectors alone was the default then. Regressors have no such
-  objective.
+* All spaces were trained with the present defaults, of which the objective is ``clip+likelihood``; *contrast* is that
+  without labels. Regressors have no such objective.
 * The package's code that made the rows, by its digest: {code}.
 
 The settings of ``prepare``

@@ -55,7 +55,7 @@ def limit_of(figure, stored):
         return figure.limit
     results = seeds_of((*figure.rows, *figure.limit_rows), stored).values()
     found = [limit if isinstance(limit, dict) else {"": limit} for limit in map(figure.limit, results)]
-    return written({name: np.mean([one[name] for one in found]) for name in found[0]}, 2) if found else ""
+    return written({name: np.mean([one[name] for one in found]) for name in found[0]}, figure.digits) if found else ""
 
 
 def reach_of(figure):

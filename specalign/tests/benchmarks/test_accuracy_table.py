@@ -62,6 +62,16 @@ def test_limits_of_spectra_that_were_normalised_anew_are_their_own(lines):
     assert found["label RMSE over bound, LAMOST"]["limit"] == "1 (posterior mean 0.8-0.95)"
 
 
+def test_labels_that_are_counted_stand_beside_as_many_as_their_bounds_allow(lines):
+    errors = {"teff": 60.0, "logg": 0.09, "fe_h": 0.05, "mg_fe": 0.09, "ce_fe": 0.11}
+    bound = {"teff": 40.0, "logg": 0.08, "fe_h": 0.04, "mg_fe": 0.08, "ce_fe": 0.105}
+    space = {"labels": {"nirspec": {"mlp": {label: {"rmse": error} for label, error in errors.items()}}}}
+    row = {"bound": {"nirspec": bound, "apogee": bound}, "with labels": space}
+    row["with labels"]["labels"]["apogee"] = space["labels"]["nirspec"]
+    line = lines({"mock20": {1: row}})["NIRSpec, 20 labels: labels within 50 K, 0.1, 0.05 and 0.1 dex"]
+    assert (line["limit"], line["reached"], line["verdict"]) == ("4", "seed 1: 3", "missed by 17")
+
+
 def test_rows_that_are_missing_are_not_run(lines):
     assert {line["reached"] for line in lines({}).values()} == {"not run"}
     assert {line["verdict"] for line in lines({}).values()} == {"not run"}
