@@ -102,7 +102,15 @@ def zero_shot_figures():
         rows = (row, "supervised" + GIVEN * row.endswith(GIVEN))
         values = functools.partial(zero_shot_of, row=row, network=rows[1], kind=kind)
         title = f"zero-shot NIRSpec labels, RMSE over the best supervised network's, {kind}{extra}"
-        yield Figure(title, rows, values, 0.9, at_least=False)
+        known = UNKNOWN if extra else row
+        limit = functools.partial(bound_over_network, known=known, network=rows[1])
+        yield Figure(title, rows, values, 0.9, at_least=False, limit=limit, limit_rows=(known,))
+
+
+def bound_over_network(results, known, network):
+    """NIRSpec's bounds over the errors of the best supervised network."""
+    bound, best = results[known]["bound"]["nirspec"], results[network]["nirspec"]["best"]
+    return {UNITS[label][0]: bound[label] / best[label]["rmse"] for label in best}
 
 
 def linear_of(results, row, network, instrument):

@@ -45,7 +45,8 @@ How to read it
 
 * *Limit.* The *oracle* knows the labels of each star to the bound of both instruments; the *bound* is the root mean
   square Cramér-Rao bound of the test stars. No unbiased estimator has a smaller error; a posterior mean, which knows
-  the population, is biased, and reaches 0.8-0.95 of it. Where labels are counted, as many of the bounds would do.
+  the population, is biased, and reaches 0.8-0.95 of it. Where labels are counted, as many of the bounds would do;
+  beside a supervised network, it is the bound over that network's error.
 * *Met* means: by every seed and every label. [α/M] is quoted for APOGEE and NIRSpec alone, since the other two models
   do not have it, and in brackets, since the figure to reach is about Teff, log g and [Fe/H].
 * Labels come from the small MLP probe on an instrument's own aligned embedding, where nothing else is said. Which
